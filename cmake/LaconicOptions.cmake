@@ -1,0 +1,45 @@
+# What a build contains, and the flags every target shares.
+set(LACONIC_WITH_MPI AUTO CACHE STRING "The MPI transport (laconic::comm_mpi): AUTO, ON or OFF")
+set_property(CACHE LACONIC_WITH_MPI PROPERTY STRINGS AUTO ON OFF)
+option(LACONIC_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(LACONIC_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(LACONIC_BUILD_TOOLS "Build the command `laconic`" ${PROJECT_IS_TOP_LEVEL})
+option(LACONIC_BUILD_BENCHMARKS "Build the benchmarks" OFF)
+option(LACONIC_BUILD_FUZZERS "Build the fuzz targets (clang only)" OFF)
+option(LACONIC_WERROR "Treat warnings as errors" OFF)
+set(LACONIC_SANITIZE "" CACHE STRING "Sanitizers for every target, such as address,undefined or thread")
+
+if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# Private flags of all targets here. -ffp-contract=off: a fused multiply-add rounds once where two operations round twice, so
+# ranks built for different machines would decode different bits. Never -march=native, never fast-math, for the same reason.
+add_library(laconic_flags INTERFACE)
+target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
+  $<$<BOOL:${LACONIC_WERROR}>:-Werror>)
+if(LACONIC_SANITIZE)
+  target_compile_options(laconic_flags INTERFACE -fsanitize=${LACONIC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(laconic_flags INTERFACE -fsanitize=${LACONIC_SANITIZE})
+endif()
+
+# laconic_find(<variable> <AUTO|ON|OFF> <find_package arguments>...): sets <variable> to whether the optional part is built.
+function(laconic_find variable mode)
+  set(${variable} FALSE PARENT_SCOPE)
+  if(mode STREQUAL "OFF")
+    return()
+  endif()
+  list(GET ARGN 0 package)
+  if(mode STREQUAL "ON")
+    find_package(${ARGN} REQUIRED)
+  else()
+    find_package(${ARGN} QUIET)
+  endif()
+  set(${variable} ${${package}_FOUND} PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,78 @@
+// A transport with the promises a trainer needs: every wait has a deadline, the first error ends everything, bytes are counted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "laconic/comm/transport/transport.h"
+
+namespace laconic {
+
+// Bytes and messages really handed to the transport by this rank, since construction.
+struct Traffic {
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_received = 0;
+  uint64_t messages_sent = 0;
+  uint64_t exchanges = 0;
+  absl::Duration waiting = absl::ZeroDuration();  // time spent inside Exchange
+};
+
+struct CommunicatorOptions {
+  absl::Duration timeout = absl::Seconds(60);  // of each Exchange
+};
+
+// What this rank is doing, for error messages. Views must outlive the next SetPhase.
+struct Phase {
+  std::string_view name;    // "gather bodies"
+  uint64_t step = 0;
+  std::string_view tensor;  // empty: none in particular
+};
+
+// One thread at a time (Abort excepted).
+class Communicator {
+ public:
+  explicit Communicator(std::unique_ptr<Transport> transport, const CommunicatorOptions& options = {});
+
+  int rank() const { return transport_->rank(); }
+  int size() const { return transport_->size(); }
+  const std::string& host() const { return host_; }
+  const Traffic& traffic() const { return traffic_; }
+  absl::Duration timeout() const { return options_.timeout; }
+
+  void SetPhase(const Phase& phase) { phase_ = phase; }
+
+  // Transport::Exchange under this communicator's timeout. The first error, here or through Abort, poisons: it is what every later
+  // call gives at once. Error text: "rank 1, step 12, tensor fc1.weight, gather bodies: waited 60.0 s (limit 60 s) for rank 3".
+  absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives);
+
+  // The error that poisoned this communicator, or OK.
+  absl::Status status() const { return poison_; }
+  void Abort(const absl::Status& why) noexcept;
+
+  // An independent communicator over the same ranks. Collective.
+  absl::StatusOr<std::unique_ptr<Communicator>> Duplicate();
+  // One communicator for each color, its ranks ordered by (key, rank); nullptr where color < 0. Collective over all ranks.
+  absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key);
+
+  // At least `bytes` bytes of work memory that collectives share, 64-byte aligned, reused. Valid until the next call.
+  std::span<std::byte> Workspace(size_t bytes);
+
+ private:
+  std::unique_ptr<Transport> transport_;
+  CommunicatorOptions options_;
+  std::string host_;
+  Traffic traffic_;
+  Phase phase_;
+  absl::Status poison_;
+  std::vector<std::byte> workspace_;
+};
+
+}  // namespace laconic

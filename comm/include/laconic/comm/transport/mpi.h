@@ -1,0 +1,36 @@
+// Ranks as MPI processes (Open MPI, MPICH; the MPI-3 C interface). Target laconic::comm_mpi.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "laconic/comm/transport/transport.h"
+
+namespace laconic {
+
+// Initialises MPI with MPI_THREAD_SERIALIZED unless the program has done so, and finalises it again in the destructor (only what it
+// initialised, and not after an abort). Hold one in main(), outliving every transport. FailedPrecondition when the MPI at hand gives
+// less than MPI_THREAD_SERIALIZED: the queue thread makes the calls.
+class MpiEnvironment {
+ public:
+  static absl::StatusOr<std::unique_ptr<MpiEnvironment>> Create(int* argc, char*** argv);
+  ~MpiEnvironment();
+  MpiEnvironment(const MpiEnvironment&) = delete;
+  MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+
+ private:
+  explicit MpiEnvironment(bool owner) : owner_(owner) {}
+  bool owner_;
+};
+
+struct MpiTransportOptions {
+  // Messages longer than this are sent in pieces, since MPI counts are ints. Lowered by tests.
+  size_t max_piece_bytes = size_t{1} << 30;
+};
+
+// A transport over a duplicate of MPI_COMM_WORLD. Collective over it.
+absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport(const MpiTransportOptions& options = {});
+// The same over the communicator with this Fortran handle (MPI_Comm_c2f), for trainers that bring their own. Collective over it.
+absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransportFromHandle(int fortran_handle, const MpiTransportOptions& options = {});
+
+}  // namespace laconic
