@@ -21,13 +21,6 @@
 
 namespace laconic {
 
-// What happens when a rank's gradient holds a NaN or an infinity. All ranks do the same.
-enum class NonFinitePolicy {
-  kSkip,  // the step is skipped on all ranks and no state moves; StepReport says who, what and where
-  kFail,  // Finish gives InvalidArgument on all ranks, naming rank, tensor, index and value
-  kZero,  // the bad elements count as 0; StepReport counts them
-};
-
 // How state is taken over by another number of ranks (GradientSync::Load).
 enum class ReshardRule {
   kNone,   // refused
@@ -37,7 +30,7 @@ enum class ReshardRule {
 
 struct GradientSyncOptions {
   uint64_t seed = 0;                    // of every random draw; equal on all ranks (the handshake checks)
-  size_t bucket_bytes = 4 << 20;        // gradients are sent in buckets of about this many float32 bytes
+  size_t bucket_bytes = 1 << 20;        // gradients are sent in buckets of about this many float32 bytes
   size_t min_bytes = 2 << 10;           // tensors smaller than this go dense whatever the spec says
   uint64_t dense_warmup_steps = 0;      // the first steps go uncompressed; error state starts after them
   double clip_norm = 0;                 // > 0: gradients are scaled so that the root mean square over ranks of their global norms is

@@ -1,0 +1,138 @@
+#include "laconic/comm/collectives/pipeline.h"
+
+#include <limits>
+
+#include "fmt/format.h"
+#include "laconic/base/status.h"
+
+namespace laconic {
+namespace {
+
+const std::vector<StrategyInfo>& Table() {
+  static const auto* const table = new std::vector<StrategyInfo>{
+      {.kind = StrategyKind::kDense,
+       .name = "dense",
+       .summary = "float32 allreduce: ring, or halving-doubling for short buckets",
+       .bytes = "2 (n-1)/n 4d",
+       .parameters = {}},
+      {.kind = StrategyKind::kGather,
+       .name = "gather",
+       .summary = "allgather of payloads, every rank decodes all in rank order; any codec",
+       .bytes = "(n-1) b",
+       .parameters = {}},
+      {.kind = StrategyKind::kScatter,
+       .name = "scatter",
+       .summary = "two-phase: shards to their owners, owners average and re-encode under an error control of their own",
+       .bytes = "2 (n-1)/n b",
+       .parameters = {}},
+      {.kind = StrategyKind::kLinear,
+       .name = "linear",
+       .summary = "sums the codec's rounds of floats; linear codecs",
+       .bytes = "2 (n-1)/n 4f",
+       .parameters = {}},
+      {.kind = StrategyKind::kHierarchical,
+       .name = "hierarchical",
+       .summary = "dense inside a node, compressed between the nodes' first ranks",
+       .bytes = "dense inside; between nodes as `across`",
+       .parameters = {{"local", "0..", "0", "consecutive ranks that form a node; 0: the ranks on one host"},
+                      {"across", "dense|gather|scatter|linear|auto", "auto", "strategy between nodes"}}},
+      {.kind = StrategyKind::kAuto,
+       .name = "auto",
+       .summary = "the least estimated time on the given link, dense included",
+       .bytes = "as chosen",
+       .parameters = {}},
+  };
+  return *table;
+}
+
+std::string JoinNames(const CodecRegistry& registry) {
+  std::string text = "codecs";
+  for (const CodecInfo& info : registry.codecs()) text += " " + info.name;
+  text += "; error controls";
+  for (const ControlInfo& info : ControlTable()) text += " " + info.name;
+  text += "; strategies";
+  for (const StrategyInfo& info : StrategyTable()) text += " " + info.name;
+  return text;
+}
+
+absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyInfo& info) {
+  SpecArguments arguments(call, info.parameters);
+  StrategySpec spec{.kind = info.kind, .dense_allowed = info.kind == StrategyKind::kAuto};
+  if (info.kind == StrategyKind::kHierarchical) {
+    spec.ranks_per_node = static_cast<int>(arguments.Integer("local", 0, 0, std::numeric_limits<int>::max()));
+    static constexpr std::string_view kAcross[] = {"auto", "dense", "gather", "scatter", "linear"};
+    spec.across = FindStrategy(arguments.Word("across", "auto", kAcross))->kind;
+  }
+  LACONIC_RETURN_IF_ERROR(arguments.Finish());
+  return spec;
+}
+
+ControlSpec DefaultControl(const Traits& traits) {
+  const bool lossless = traits.delta == 1.0;
+  const bool biased = traits.delta.has_value() && !traits.omega.has_value();
+  return {.method = biased && !lossless ? ControlMethod::kEControl : ControlMethod::kNone};
+}
+
+}  // namespace
+
+std::span<const StrategyInfo> StrategyTable() { return Table(); }
+
+const StrategyInfo* FindStrategy(std::string_view name) {
+  for (const StrategyInfo& info : Table()) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
+
+std::string_view StrategyName(StrategyKind kind) {
+  for (const StrategyInfo& info : Table()) {
+    if (info.kind == kind) return info.name;
+  }
+  return "?";
+}
+
+std::string StrategySpec::ToString() const {
+  if (kind != StrategyKind::kHierarchical) return std::string(StrategyName(kind));
+  return fmt::format("hierarchical(local={}, across={})", ranks_per_node, StrategyName(across));
+}
+
+std::string Pipeline::ToString() const {
+  if (dense()) return "dense";
+  std::string text = codec->ToString() + "+" + control.ToString();
+  // A strategy nobody asked for is left out, so that the text reads back to an equal pipeline.
+  if (strategy.kind != StrategyKind::kAuto || strategy.dense_allowed) text += "+" + strategy.ToString();
+  return text;
+}
+
+absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const CodecRegistry& registry) {
+  Pipeline pipeline;
+  const SpecCall *codec = nullptr, *control = nullptr, *strategy = nullptr;
+  auto once = [](const SpecCall*& slot, const SpecCall& call, std::string_view what) -> absl::Status {
+    if (slot != nullptr) return SpecError(call.column, fmt::format("a second {}, {}, after {}", what, call.name, slot->name));
+    slot = &call;
+    return absl::OkStatus();
+  };
+  for (const SpecCall& call : calls) {
+    if (registry.Find(call.name) != nullptr) {
+      LACONIC_RETURN_IF_ERROR(once(codec, call, "codec"));
+      LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create(call));
+    } else if (FindControl(call.name) != nullptr) {
+      LACONIC_RETURN_IF_ERROR(once(control, call, "error control"));
+      LACONIC_ASSIGN_OR_RETURN(pipeline.control, ParseControl(call));
+    } else if (const StrategyInfo* info = FindStrategy(call.name); info != nullptr) {
+      LACONIC_RETURN_IF_ERROR(once(strategy, call, "strategy"));
+      LACONIC_ASSIGN_OR_RETURN(pipeline.strategy, ParseStrategy(call, *info));
+    } else {
+      return SpecError(call.column, fmt::format("unknown name \"{}\"; known are {}", call.name, JoinNames(registry)));
+    }
+  }
+  if (codec == nullptr) LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
+  if (pipeline.dense() && (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {
+    return SpecError(strategy->column, fmt::format("dense sends float32 as it is and takes no codec and no error control, not {}",
+                                                   codec != nullptr ? codec->ToString() : control->ToString()));
+  }
+  if (control == nullptr) pipeline.control = DefaultControl(pipeline.codec->traits(Shape::Flat(1 << 20)));
+  return pipeline;
+}
+
+}  // namespace laconic
