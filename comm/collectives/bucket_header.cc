@@ -1,0 +1,92 @@
+#include "comm/collectives/bucket_header.h"
+
+#include <cmath>
+
+#include "compressors/kernels/kernels.h"
+#include "fmt/format.h"
+#include "laconic/base/hash.h"
+#include "laconic/base/status.h"
+
+namespace laconic {
+
+HeaderExchange::HeaderExchange(int ranks) : outgoing_(ranks), headers_(ranks) {
+  sends_.reserve(ranks);
+  receives_.reserve(ranks);
+}
+
+absl::Status HeaderExchange::Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes,
+                                 const absl::Status& own_failure, std::span<const GradientSlot> bucket) {
+  own.failure = static_cast<uint32_t>(own_failure.code());
+  sends_.clear();
+  receives_.clear();
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    outgoing_[rank] = own;
+    outgoing_[rank].body_bytes = body_bytes[rank];
+    if (rank == comm.rank()) {
+      headers_[rank] = outgoing_[rank];
+      continue;
+    }
+    sends_.push_back({.to = rank, .bytes = std::as_bytes(std::span(&outgoing_[rank], 1))});
+    receives_.push_back({.from = rank, .bytes = std::as_writable_bytes(std::span(&headers_[rank], 1))});
+  }
+  LACONIC_RETURN_IF_ERROR(comm.Exchange(sends_, receives_));
+  LACONIC_RETURN_IF_ERROR(own_failure);
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const BucketHeader& theirs = headers_[rank];
+    if (theirs.fingerprint != own.fingerprint || theirs.step != own.step || theirs.bucket != own.bucket) {
+      return absl::FailedPreconditionError(fmt::format(
+          "rank {} is at step {}, bucket {} (fingerprint {:016x}) and rank {} at step {}, bucket {} (fingerprint {:016x}), first tensor {}: "
+          "every rank must make the same calls with the same plan",
+          rank, theirs.step, theirs.bucket, theirs.fingerprint, comm.rank(), own.step, own.bucket, own.fingerprint, bucket.front().name));
+    }
+    if (theirs.failure != 0) {
+      return absl::Status(static_cast<absl::StatusCode>(theirs.failure),
+                          fmt::format("rank {} failed before exchanging bucket {} (first tensor {}) of step {}: {}", rank, own.bucket,
+                                      bucket.front().name, own.step,
+                                      absl::StatusCodeToString(static_cast<absl::StatusCode>(theirs.failure))));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::optional<BucketResult::NonFinite> HeaderExchange::non_finite() const {
+  for (size_t rank = 0; rank < headers_.size(); ++rank) {
+    const BucketHeader& header = headers_[rank];
+    if (header.bad_tensor == BucketHeader::kNoTensor) continue;
+    return BucketResult::NonFinite{.rank = static_cast<int>(rank),
+                                   .tensor = TensorId{header.bad_tensor},
+                                   .index = header.bad_index,
+                                   .value = header.bad_value};
+  }
+  return std::nullopt;
+}
+
+void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header, BucketResult& result) {
+  for (GradientSlot& slot : bucket) {
+    size_t bad = kernels::FirstNonFinite(slot.gradient);
+    if (bad == slot.gradient.size()) continue;
+    if (policy != NonFinitePolicy::kZero) {
+      header.bad_tensor = Index(slot.id);
+      header.bad_index = bad;
+      header.bad_value = slot.gradient[bad];
+      return;
+    }
+    for (size_t i = bad; i < slot.gradient.size(); ++i) {
+      if (std::isfinite(slot.gradient[i])) continue;
+      slot.gradient[i] = 0;
+      ++result.zeroed_elements;
+    }
+  }
+}
+
+uint64_t BucketFingerprint(std::span<const GradientSlot> bucket, std::string_view strategy, uint32_t bucket_index) {
+  uint64_t hash = Hash64(strategy, bucket_index);
+  for (const GradientSlot& slot : bucket) {
+    hash = Hash64(slot.name, hash);
+    hash = Hash64(slot.shape.ToString(), hash);
+    hash = Hash64(slot.codec->ToString(), hash);
+  }
+  return hash;
+}
+
+}  // namespace laconic

@@ -1,0 +1,57 @@
+// The small header every rank sends before a bucket moves: are all at the same place, is every gradient finite, how long are bodies?
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "laconic/comm/collectives/strategy.h"
+#include "laconic/comm/communicator.h"
+
+namespace laconic {
+
+// Fixed layout, little-endian, the same on all ranks.
+struct BucketHeader {
+  uint64_t fingerprint = 0;  // of step, bucket, phase, tensors and codecs
+  uint64_t step = 0;
+  uint64_t body_bytes = 0;   // of the message to the rank this header goes to
+  uint64_t bad_index = 0;    // first non-finite element of tensor bad_tensor
+  uint32_t bucket = 0;
+  uint32_t bad_tensor = kNoTensor;
+  float bad_value = 0;
+  uint32_t failure = 0;      // absl::StatusCode of what went wrong here before the exchange; 0: nothing
+
+  static constexpr uint32_t kNoTensor = 0xffffffffu;
+};
+static_assert(sizeof(BucketHeader) == 48);
+
+// One per strategy; sized once. One thread at a time.
+class HeaderExchange {
+ public:
+  explicit HeaderExchange(int ranks);
+
+  // Sends `own` to every rank, with body_bytes[j] to rank j, and checks what comes: one Exchange.
+  //   own_failure: OK, or why this rank cannot take part; every rank then gets an error that names this one.
+  // FailedPrecondition when a rank is at another step, bucket or plan (both are named).
+  absl::Status Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes, const absl::Status& own_failure,
+                   std::span<const GradientSlot> bucket);
+
+  // Bytes that rank will send here.
+  uint64_t body_bytes(int rank) const { return headers_[rank].body_bytes; }
+  // The first finding over ranks, if any rank reported one.
+  std::optional<BucketResult::NonFinite> non_finite() const;
+
+ private:
+  std::vector<BucketHeader> outgoing_, headers_;
+  std::vector<Outgoing> sends_;
+  std::vector<Incoming> receives_;
+};
+
+// Looks for non-finite elements in this rank's gradients under `policy`: reports the first in `header`, or zeroes and counts them.
+void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header, BucketResult& result);
+
+// Fingerprint of everything about a bucket that does not change from step to step.
+uint64_t BucketFingerprint(std::span<const GradientSlot> bucket, std::string_view strategy, uint32_t bucket_index);
+
+}  // namespace laconic

@@ -1,0 +1,113 @@
+#include "comm/collectives/frames.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "fmt/format.h"
+#include "laconic/base/status.h"
+#include "laconic/compressors/payload.h"
+
+namespace laconic {
+namespace {
+
+double Norm2(std::span<const float> x) {
+  double sum[8] = {};  // eight chains, so that the loop is not bound by the latency of one addition
+  size_t i = 0;
+  for (; i + 8 <= x.size(); i += 8) {
+    for (size_t lane = 0; lane < 8; ++lane) sum[lane] += static_cast<double>(x[i + lane]) * x[i + lane];
+  }
+  for (; i < x.size(); ++i) sum[0] += static_cast<double>(x[i]) * x[i];
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+}  // namespace
+
+FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<FramePart> parts) : slots_(bucket.size()) {
+  const size_t destinations = parts.size() / slots_;
+  begin_.resize(destinations);
+  length_.resize(destinations);
+  size_t offset = 0;
+  for (size_t destination = 0; destination < destinations; ++destination) {
+    begin_[destination] = offset;
+    for (size_t slot = 0; slot < slots_; ++slot) {
+      const FramePart& part = parts[destination * slots_ + slot];
+      frames_.push_back({.part = part, .offset = offset});
+      offset += kPayloadHeaderBytes + bucket[slot].codec->MaxBodyBytes(part.shape);
+    }
+    max_message_bytes_ = std::max(max_message_bytes_, offset - begin_[destination]);
+  }
+  memory_.resize(offset);
+}
+
+absl::Status FrameOutbox::Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
+                                 absl::FunctionRef<std::span<float>(size_t, size_t)> message, WorkerPool* pool,
+                                 BucketResult& result) {
+  ForEach(pool, frames_.size(), [&](size_t item) {
+    Frame& frame = frames_[item];
+    const size_t slot = item % slots_;
+    const Compressor& codec = *bucket[slot].codec;
+    const std::span<float> x = message(item / slots_, slot);
+    const size_t end = item + 1 < frames_.size() ? frames_[item + 1].offset : memory_.size();
+    const std::span<std::byte> out = std::span(memory_).subspan(frame.offset, end - frame.offset);
+    RngKey key = job.key.WithStream(job.stream_base + frame.part.part);
+    key.tensor = Index(bucket[slot].id);
+    if (job.measure) frame.message_norm2 = Norm2(x);
+    const absl::StatusOr<size_t> body_bytes =
+        job.leave_residual || job.measure ? codec.EncodeResidual(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes))
+                                          : codec.Encode(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes));
+    frame.status = body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + bucket[slot].name);
+    if (!body_bytes.ok()) return;
+    if (job.measure) frame.residual_norm2 = Norm2(x);
+    const PayloadHeader header{.codec = codec.id(),
+                               .tensor = Index(bucket[slot].id),
+                               .part = frame.part.part,
+                               .step = job.step,
+                               .elements = frame.part.shape.elements()};
+    frame.bytes = SealPayload(header, *body_bytes, out);
+  });
+
+  for (const Frame& frame : frames_) {
+    LACONIC_RETURN_IF_ERROR(frame.status);
+    result.message_norm2 += frame.message_norm2;
+    result.residual_norm2 += frame.residual_norm2;
+  }
+  // Frames of one destination become one message: close the gaps between what was reserved and what was used.
+  for (size_t destination = 0; destination < begin_.size(); ++destination) {
+    size_t end = begin_[destination];
+    for (size_t slot = 0; slot < slots_; ++slot) {
+      const Frame& frame = frames_[destination * slots_ + slot];
+      if (frame.offset != end) std::memmove(memory_.data() + end, memory_.data() + frame.offset, frame.bytes);
+      end += frame.bytes;
+    }
+    length_[destination] = end - begin_[destination];
+  }
+  return absl::OkStatus();
+}
+
+std::span<const std::byte> FrameOutbox::message(size_t destination) const {
+  return std::span(memory_).subspan(begin_[destination], length_[destination]);
+}
+
+absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket, std::span<const FramePart> parts,
+                        uint64_t step, int from_rank, std::span<std::span<const std::byte>> bodies) {
+  size_t position = 0;
+  for (size_t slot = 0; slot < bucket.size(); ++slot) {
+    const Compressor& codec = *bucket[slot].codec;
+    const PayloadHeader expected{.codec = codec.id(),
+                                 .tensor = Index(bucket[slot].id),
+                                 .part = parts[slot].part,
+                                 .step = step,
+                                 .elements = parts[slot].shape.elements()};
+    size_t frame_bytes = 0;
+    LACONIC_ASSIGN_OR_RETURN(bodies[slot], OpenPayload(message.subspan(position), expected, codec.MaxBodyBytes(parts[slot].shape),
+                                                       bucket[slot].name, from_rank, &frame_bytes));
+    position += frame_bytes;
+  }
+  if (position != message.size()) {
+    return absl::DataLossError(fmt::format("message from rank {}: {} bytes after the last frame (tensor {})", from_rank,
+                                           message.size() - position, bucket.back().name));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace laconic

@@ -1,0 +1,63 @@
+// Payload frames of a whole bucket: encoded side by side into memory sized once, sent as one message per destination, opened again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "comm/worker_pool.h"
+#include "laconic/base/rng.h"
+#include "laconic/comm/collectives/strategy.h"
+
+namespace laconic {
+
+// What part `part` of a slot is: the whole tensor (one part), or a shard.
+struct FramePart {
+  uint32_t part = 0;
+  Shape shape;  // as the codec sees it: the tensor's own when whole, flat for a shard
+};
+
+// The frames that go to one destination, one per slot, in order. One thread at a time.
+class FrameOutbox {
+ public:
+  // parts[destination * slots + slot] describes each frame.
+  FrameOutbox(std::span<const GradientSlot> bucket, std::vector<FramePart> parts);
+
+  struct EncodeJob {
+    uint64_t step = 0;
+    RngKey key;               // tensor and stream are filled in; stream = stream_base + part
+    uint32_t stream_base = 0;
+    bool leave_residual = false;  // EncodeResidual instead of Encode
+    bool measure = false;         // sum |m|^2 and |m - C(m)|^2 into the result; implies leave_residual
+  };
+  // Encodes every frame; message(destination, slot) gives its floats. In parallel over frames; the bytes do not depend on that.
+  absl::Status Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
+                      absl::FunctionRef<std::span<float>(size_t destination, size_t slot)> message, WorkerPool* pool,
+                      BucketResult& result);
+
+  std::span<const std::byte> message(size_t destination) const;  // the frames to that destination
+  size_t max_message_bytes() const { return max_message_bytes_; }
+
+ private:
+  struct Frame {
+    FramePart part;
+    size_t offset = 0, bytes = 0;
+    absl::Status status;
+    double message_norm2 = 0, residual_norm2 = 0;
+  };
+  size_t slots_;
+  size_t max_message_bytes_ = 0;
+  std::vector<Frame> frames_;
+  std::vector<size_t> begin_, length_;  // of each destination's message in memory_
+  std::vector<std::byte> memory_;
+};
+
+// Opens the frames of one message, one per slot: checks every header and checksum. bodies[slot] receives the body.
+//   parts: one per slot, as the sender's outbox has them.   message: untrusted.
+absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket, std::span<const FramePart> parts,
+                        uint64_t step, int from_rank, std::span<std::span<const std::byte>> bodies);
+
+}  // namespace laconic
