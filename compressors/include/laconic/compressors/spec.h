@@ -43,6 +43,7 @@ struct SpecCall {
 struct SpecArgument {
   std::string key;  // empty: positional, as in scaled(quantize(bits=2))
   SpecCall value;
+  size_t column = 1;  // 1-based, where the argument begins: its key, or its value when positional
 };
 
 struct SpecRule {
@@ -67,7 +68,7 @@ struct ParameterInfo {
 };
 
 // Reads the arguments of one call, each at most once; Finish() reports the first problem: unknown or repeated key, a value
-// out of range, a positional argument not asked for. Errors name the column and what is accepted, e.g.
+// out of range, an argument nobody asked for (read all that are accepted before Finish). Errors name the column and what is accepted, e.g.
 //   spec column 6: topk has no key "ration"; it takes ratio (number in (0, 1]), k (1..), values (fp32|fp16|bf16)
 // One thread at a time; `call` must outlive it.
 class SpecArguments {
@@ -91,6 +92,7 @@ class SpecArguments {
 
  private:
   const SpecArgument* Take(std::string_view key);
+  void Refuse(const SpecArgument& argument);
   void Fail(size_t column, const std::string& message);
 
   const SpecCall& call_;
