@@ -19,7 +19,8 @@ namespace laconic {
 static_assert(std::endian::native == std::endian::little, "payloads are copied as they lie in memory");
 
 template <typename T>
-concept WireScalar = std::is_trivially_copyable_v<T> && (std::integral<T> || std::floating_point<T> || std::is_enum_v<T>);
+concept WireScalar = std::is_trivially_copyable_v<T> &&
+    (std::integral<T> || std::floating_point<T> || std::is_enum_v<T>);
 
 // One thread at a time.
 class ByteWriter {
@@ -57,7 +58,8 @@ class ByteReader {
   template <WireScalar T>
   T Get() {
     T value{};
-    if (std::span<const std::byte> bytes = Take(sizeof(T)); !bytes.empty()) std::memcpy(&value, bytes.data(), sizeof(T));
+    if (std::span<const std::byte> bytes = Take(sizeof(T)); !bytes.empty())
+      std::memcpy(&value, bytes.data(), sizeof(T));
     return value;
   }
   // The next `count` bytes; empty (and the sticky error set) when fewer are left.
@@ -66,7 +68,8 @@ class ByteReader {
   bool ok() const { return !failed_; }
   size_t position() const { return position_; }
   size_t remaining() const { return in_.size() - position_; }
-  // OK when every read was in bounds and nothing is left over; else DataLoss naming `what`, the position and the length.
+  // OK when every read was in bounds and nothing is left over; else DataLoss naming `what`, the position and the
+  // length.
   absl::Status Finish(std::string_view what) const;
 
  private:

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace laconic {
 
@@ -30,7 +31,8 @@ struct RngKey {
   }
 };
 
-// Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011) under a 64-bit key derived from an RngKey. Thread-safe (immutable).
+// Philox4x32-10 (Salmon, Moraes, Dror and Shaw 2011) under a 64-bit key derived from an RngKey. Thread-safe
+// (immutable).
 class CounterRng {
  public:
   explicit CounterRng(const RngKey& key);
@@ -44,6 +46,9 @@ class CounterRng {
 
   // Word `index` of the stream: Block(index / 4)[index % 4].
   uint32_t Word(uint64_t index) const { return Block(index / 4)[index % 4]; }
+  // Words first, first + 1, ... first + out.size() - 1.
+  void Words(uint64_t first, std::span<uint32_t> out) const;
+
   // Word `index` as a float uniform on [0, 1): its top 24 bits times 2^-24, so exactly the same on every machine.
   float Uniform(uint64_t index) const { return ToUniform(Word(index)); }
   static float ToUniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }

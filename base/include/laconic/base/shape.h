@@ -22,12 +22,14 @@ class Shape {
   static constexpr size_t kMaxDimensions = 8;
 
   Shape() = default;
-  // Trusted dimensions (written by the program). At most kMaxDimensions; the product must fit 64 bits (asserted).
+  // Trusted dimensions (written by the program). At most kMaxDimensions; the product must fit 64 bits (else the
+  // program ends with the reason).
   Shape(std::initializer_list<uint64_t> dimensions);
 
   // A vector of `elements`.
   static Shape Flat(uint64_t elements) { return Shape({elements}); }
-  // Dimensions from outside. InvalidArgument when there are too many or the element count overflows 64 bits.
+  // Dimensions from outside. InvalidArgument when there are too many or the product of the nonzero ones overflows 64
+  // bits.
   static absl::StatusOr<Shape> Make(std::span<const uint64_t> dimensions);
 
   std::span<const uint64_t> dimensions() const { return {dimensions_.data(), count_}; }

@@ -2,8 +2,9 @@
 //
 // Names are paths with '/' between their parts ("sync/fc1.weight/error"). Every stateful class has
 //   void Save(StateWriter& out) const;  absl::Status Load(const StateReader& in);
-// and writes under the prefix its owner gave it (StateWriter::Scope). Format: https://github.com/huggingface/safetensors
-// (8-byte little-endian header length, JSON header, data); texts go to "__metadata__".
+// and writes under the prefix its owner gave it (StateWriter::Scope). Format:
+// https://github.com/huggingface/safetensors (8-byte little-endian header length, JSON header, data); texts go to
+// "__metadata__". Names and texts are UTF-8 (other bytes are replaced by U+FFFD when written).
 #pragma once
 
 #include <cstddef>
@@ -12,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,11 +38,14 @@ struct StateArchive {
 // Writes into an archive below a prefix. Names must be unique (asserted). One thread at a time.
 class StateWriter {
  public:
-  explicit StateWriter(StateArchive* archive, std::string prefix = "") : archive_(archive), prefix_(std::move(prefix)) {}
+  explicit StateWriter(StateArchive* archive, std::string prefix = "")
+      : archive_(archive), prefix_(std::move(prefix)) {}
   StateWriter Scope(std::string_view name) const;  // everything written through it goes below "<prefix><name>/"
 
   void Floats(std::string_view name, std::span<const float> values, const Shape& shape);
-  void Floats(std::string_view name, std::span<const float> values) { Floats(name, values, Shape::Flat(values.size())); }
+  void Floats(std::string_view name, std::span<const float> values) {
+    Floats(name, values, Shape::Flat(values.size()));
+  }
   void U64(std::string_view name, uint64_t value);
   void Bytes(std::string_view name, std::span<const std::byte> bytes);
   void Text(std::string_view name, std::string_view text);
@@ -50,16 +55,17 @@ class StateWriter {
   std::string prefix_;
 };
 
-// Reads from an archive below a prefix. Errors name the full entry: NotFound when it is missing, DataLoss when its type or
-// its element count is not the one asked for (both are given). One thread at a time; the archive must outlive it.
+// Reads from an archive below a prefix. Errors name the full entry: NotFound when it is missing, DataLoss when its type
+// or its element count is not the one asked for (both are given). One thread at a time; the archive must outlive it.
 class StateReader {
  public:
-  explicit StateReader(const StateArchive* archive, std::string prefix = "") : archive_(archive), prefix_(std::move(prefix)) {}
+  explicit StateReader(const StateArchive* archive, std::string prefix = "")
+      : archive_(archive), prefix_(std::move(prefix)) {}
   StateReader Scope(std::string_view name) const;
 
   bool Has(std::string_view name) const;
-  absl::Status Floats(std::string_view name, std::span<float> out) const;              // exactly out.size() elements
-  absl::StatusOr<std::span<const float>> Floats(std::string_view name) const;          // as they lie in the archive
+  absl::Status Floats(std::string_view name, std::span<float> out) const;      // exactly out.size() elements
+  absl::StatusOr<std::span<const float>> Floats(std::string_view name) const;  // as they lie in the archive
   absl::StatusOr<uint64_t> U64(std::string_view name) const;
   absl::StatusOr<std::span<const std::byte>> Bytes(std::string_view name) const;
   absl::StatusOr<std::string> Text(std::string_view name) const;
@@ -70,13 +76,16 @@ class StateReader {
   std::string prefix_;
 };
 
-// The archive as the bytes of a safetensors file, and back. ParseStateArchive takes untrusted bytes: any byte string gives a
-// value or DataLoss, in time and memory linear in its length. Offsets must cover the data exactly, without overlap or gap.
+// The archive as the bytes of a safetensors file, and back. ParseStateArchive takes untrusted bytes: any byte string
+// gives a value or DataLoss, in memory linear in its length and time linear but for a sort. Offsets must cover the data
+// exactly, without overlap or gap; names must be unique. Tensors lie widest element first, each aligned to its element.
 std::vector<std::byte> SerializeStateArchive(const StateArchive& archive);
 absl::StatusOr<StateArchive> ParseStateArchive(std::span<const std::byte> bytes);
 
-// Durable replacement of `path`: written to "<path>.tmp" (mode 0600), fsync, rename, fsync of the folder. On any error the old
-// file is as it was and the temporary one is removed. Errors carry the path and the system's message.
+// Durable replacement of `path`: written to "<path>.tmp" (mode 0600), fsync, rename, fsync of the folder. On any error
+// the old file is as it was and the temporary one is removed (only the last step, the folder's fsync, may fail with the
+// new file in place). Errors carry the path and the system's message: NotFound, PermissionDenied, ResourceExhausted
+// (disk full), else Internal.
 absl::Status WriteFileAtomically(const std::string& path, std::span<const std::byte> bytes);
 absl::StatusOr<std::vector<std::byte>> ReadFile(const std::string& path);
 

@@ -1,4 +1,5 @@
-// Error plumbing over absl::Status: the two macros every fallible function uses, and context for errors on their way up.
+// Error plumbing over absl::Status: the two macros every fallible function uses, and context for errors on their way
+// up.
 #pragma once
 
 #include <string_view>
@@ -15,19 +16,20 @@ absl::Status Annotate(const absl::Status& status, std::string_view context);
 }  // namespace laconic
 
 // Returns from the enclosing function if `expression` (absl::Status) is not OK.
-#define LACONIC_RETURN_IF_ERROR(expression)                                     \
-  do {                                                                          \
-    if (absl::Status laconic_status_ = (expression); !laconic_status_.ok()) {   \
-      return laconic_status_;                                                   \
-    }                                                                           \
+#define LACONIC_RETURN_IF_ERROR(expression)                                   \
+  do {                                                                        \
+    if (absl::Status laconic_status_ = (expression); !laconic_status_.ok()) { \
+      return laconic_status_;                                                 \
+    }                                                                         \
   } while (false)
 
-// Evaluates `expression` (absl::StatusOr<T>); returns its error, or moves its value into `lhs` (may declare a variable).
+// Evaluates `expression` (absl::StatusOr<T>); returns its error, or moves its value into `lhs` (may declare a
+// variable).
 #define LACONIC_ASSIGN_OR_RETURN(lhs, expression) \
   LACONIC_ASSIGN_OR_RETURN_(LACONIC_CONCAT_(laconic_statusor_, __LINE__), lhs, expression)
-#define LACONIC_ASSIGN_OR_RETURN_(statusor, lhs, expression)    \
-  auto statusor = (expression);                                 \
-  if (!statusor.ok()) return std::move(statusor).status();      \
+#define LACONIC_ASSIGN_OR_RETURN_(statusor, lhs, expression) \
+  auto statusor = (expression);                              \
+  if (!statusor.ok()) return std::move(statusor).status();   \
   lhs = *std::move(statusor)
 #define LACONIC_CONCAT_(a, b) LACONIC_CONCAT_INNER_(a, b)
 #define LACONIC_CONCAT_INNER_(a, b) a##b
