@@ -1,4 +1,5 @@
-// First-order optimizers over flat float arrays: the direction comes from GradientSync, the learning rate from the step.
+// First-order optimizers over flat float arrays: the direction comes from GradientSync, the learning rate from the
+// step.
 #pragma once
 
 #include <memory>
@@ -17,22 +18,25 @@
 
 namespace laconic {
 
-// Thread-compatible; steps of different tensors may run on different threads. All arithmetic is elementwise with a fixed order of roundings,
-// so ranks with equal weights and directions stay equal bit for bit.
+// Thread-compatible; steps of different tensors may run on different threads. All arithmetic is elementwise with a
+// fixed order of roundings, so ranks with equal weights and directions stay equal bit for bit.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
   // Moves `weights` of tensor `id` along `direction`. Called once a step for each tensor; allocates nothing.
-  virtual void Step(TensorId id, std::span<const float> direction, const StepContext& step, std::span<float> weights) = 0;
+  virtual void Step(TensorId id, std::span<const float> direction, const StepContext& step,
+                    std::span<float> weights) = 0;
 
   virtual std::string ToString() const = 0;  // canonical: "sgd(momentum=0.9, nesterov=false, weight_decay=0)"
   virtual void Save(StateWriter& out) const = 0;
   virtual absl::Status Load(const StateReader& in) = 0;
 };
 
-// SGD (Polyak 1964; Nesterov form of Sutskever et al. 2013, as PyTorch writes it), with weight decay added to the direction:
-//   d <- d + weight_decay * w;   v <- momentum * v + d   (v = d at the first step);   w <- w - lr * (nesterov ? d + momentum * v : v)
+// SGD (Polyak 1964; Nesterov form of Sutskever et al. 2013, as PyTorch writes it), with weight decay added to the
+// direction:
+//   d <- d + weight_decay * w;   v <- momentum * v + d   (v = d at the first step);   w <- w - lr * (nesterov ? d +
+//   momentum * v : v)
 struct SgdOptions {
   float momentum = 0;
   bool nesterov = false;
@@ -41,7 +45,8 @@ struct SgdOptions {
 std::unique_ptr<Optimizer> MakeSgd(const SgdOptions& options, std::span<const Parameter> parameters);
 
 // AdamW (Loshchilov and Hutter 2019, Algorithm 2), bias-corrected, decay decoupled and multiplied by the learning rate:
-//   m <- b1 m + (1-b1) d;  v <- b2 v + (1-b2) d^2;  w <- w - lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + weight_decay * w )
+//   m <- b1 m + (1-b1) d;  v <- b2 v + (1-b2) d^2;  w <- w - lr * ( (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) +
+//   weight_decay * w )
 struct AdamWOptions {
   float beta1 = 0.9f;
   float beta2 = 0.999f;
@@ -54,10 +59,13 @@ std::unique_ptr<Optimizer> MakeAdamW(const AdamWOptions& options, std::span<cons
 absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(std::string_view spec, std::span<const Parameter> parameters);
 
 // A learning rate for every step; a pure function of the step, so nothing is saved.
-//   constant | step(every=1000, factor=0.1) | linear(total=N, final=0) | cosine(total=N, final=0), each with warmup=N (linear from 0:
-//   step t of the warm-up has base * (t+1)/warmup)
+//   constant | step(every=1000, factor=0.1) | linear(total=N, final=0) | cosine(total=N, final=0), each with warmup=N
+//   (linear from 0: step t of the warm-up has base * (t+1)/warmup)
+// `step` multiplies by factor at each multiple of `every`; linear and cosine (Loshchilov and Hutter 2017, without
+// restarts) go from base, where the warm-up ends, to the learning rate `final` at step `total`, and stay there.
 class LearningRateSchedule {
  public:
+  // InvalidArgument with column for a bad spec, or when base is not above 0.
   static absl::StatusOr<LearningRateSchedule> Parse(std::string_view spec, double base);
   double At(uint64_t step) const;
   std::string ToString() const;
