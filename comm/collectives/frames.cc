@@ -110,4 +110,13 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
   return absl::OkStatus();
 }
 
+absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank) {
+  if (status.ok()) return status;
+  return Annotate(status, fmt::format("payload of tensor {} from rank {}", tensor, from_rank));
+}
+
+absl::Status TooLong(int rank, uint64_t body_bytes, size_t limit_bytes) {
+  return absl::DataLossError(fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes, limit_bytes));
+}
+
 }  // namespace laconic

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -59,5 +60,11 @@ class FrameOutbox {
 //   parts: one per slot, as the sender's outbox has them.   message: untrusted.
 absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket, std::span<const FramePart> parts,
                         uint64_t step, int from_rank, std::span<std::span<const std::byte>> bodies);
+
+// A decoder's error with the tensor and the rank its bytes came from; OK passes through.
+absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank);
+
+// DataLoss: `rank` announced a message longer than any it could have encoded.
+absl::Status TooLong(int rank, uint64_t body_bytes, size_t limit_bytes);
 
 }  // namespace laconic

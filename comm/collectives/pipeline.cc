@@ -126,7 +126,9 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
       return SpecError(call.column, fmt::format("unknown name \"{}\"; known are {}", call.name, JoinNames(registry)));
     }
   }
-  if (codec == nullptr) LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
+  if (codec == nullptr) {
+    LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
+  }
   if (pipeline.dense() && (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {
     return SpecError(strategy->column, fmt::format("dense sends float32 as it is and takes no codec and no error control, not {}",
                                                    codec != nullptr ? codec->ToString() : control->ToString()));

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "laconic/base/shape.h"
+#include "laconic/comm/collectives/cost_model.h"
 #include "laconic/comm/collectives/pipeline.h"
 #include "laconic/comm/communicator.h"
 #include "laconic/compressors/compressor.h"
@@ -49,6 +50,7 @@ struct GradientSlot {
   ErrorControl control;                    // of this rank's message
   ErrorControl owner;                      // scatter: of the shard this rank re-encodes
   std::unique_ptr<LinearSession> session;  // linear
+  bool follows = false;                    // hierarchical: this rank sends nothing between nodes, its control keeps H alone
 };
 
 // The same on all ranks, fixed when the strategy is made.
@@ -58,6 +60,7 @@ struct StrategyOptions {
   bool measure_error = false;
   WorkerPool* pool = nullptr;  // encodes and decodes tensors in parallel; nullptr: on the calling thread
   uint32_t bucket = 0;         // position in the plan, part of every fingerprint
+  LinkFigures link;            // what `auto` decides by
 };
 
 // What one Run found and cost on this rank.
@@ -81,6 +84,9 @@ class AllreduceStrategy {
  public:
   virtual ~AllreduceStrategy() = default;
 
+  // What runs, for a person: "gather".
+  virtual std::string ToString() const = 0;
+
   // Every rank calls it with the same step and bucket. Before any gradient moves, ranks exchange a small header with a fingerprint of
   // (step, bucket, tensors, codec), non-finite findings and payload lengths. Allocates nothing after the first call.
   //   error_scale: see ErrorControl::Prepare.
@@ -91,7 +97,7 @@ class AllreduceStrategy {
   virtual void Commit(std::span<GradientSlot> bucket) = 0;
 };
 
-// The strategy `pipeline.strategy` (resolved, not auto) for this bucket. Sizes the slots' control, owner and session. InvalidArgument
+// The strategy `pipeline.strategy` for this bucket; `auto` is resolved first, alike on all ranks. Sizes the slots' control, owner and session. InvalidArgument
 // when codec, control and strategy do not go together, with the reason. Collective for hierarchical (it splits `comm`).
 //   bucket: slots with id, name, shape, gradient, direction set; must stay in place.
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& pipeline, Communicator& comm,

@@ -1,0 +1,254 @@
+// Strategy scatter: two-phase compressed allreduce. Every tensor is cut into one shard per rank.
+//
+//   phase 1  rank i encodes each shard of its message and sends shard j to its owner, rank j; the owner decodes and averages, in rank order
+//   phase 2  the owner re-encodes the average under an error control of its own and sends it to all; every rank decodes every shard, the
+//            owner its own re-encoding too, so that all hold the same bits
+//
+//   wire: four Exchanges, two of headers; 2 (n-1)/n b bytes sent per rank, whatever n is.
+//   Two compressions. Without the owner's own error the second would be a bias that nothing corrects, and EControl stalls
+//   (docs/algorithms.md); with it the invariant of shift methods is H + owner error = mean h.
+#include <algorithm>
+
+#include "comm/collectives/strategies.h"
+#include "fmt/format.h"
+#include "laconic/base/status.h"
+#include "laconic/comm/collectives/dense.h"
+
+namespace laconic {
+namespace {
+
+// parts[destination][slot]: every shard of every tensor; or, with `owner` >= 0, that rank's shards only.
+std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int ranks, int owner = -1) {
+  std::vector<FramePart> parts;
+  for (int rank = owner < 0 ? 0 : owner; rank < (owner < 0 ? ranks : owner + 1); ++rank) {
+    for (const GradientSlot& slot : bucket) {
+      parts.push_back({.part = static_cast<uint32_t>(rank),
+                       .shape = Shape::Flat(ShardOf(slot.shape.elements(), ranks, rank, kShardAlignment).size())});
+    }
+  }
+  return parts;
+}
+
+class ScatterStrategy final : public AllreduceStrategy {
+ public:
+  ScatterStrategy(Communicator& comm, std::span<GradientSlot> bucket, const StrategyOptions& options)
+      : options_(options),
+        fingerprint_(BucketFingerprint(bucket, "scatter", options.bucket)),
+        ranks_(comm.size()),
+        own_(comm.rank()),
+        slots_(bucket.size()),
+        all_parts_(Shards(bucket, ranks_)),
+        outbox_(bucket, all_parts_),
+        owner_outbox_(bucket, Shards(bucket, ranks_, own_)),
+        shard_inbox_(ranks_),
+        mean_inbox_(ranks_),
+        headers_(ranks_),
+        body_bytes_(ranks_),
+        bodies_(ranks_ * slots_),
+        own_bodies_(ranks_ * slots_),
+        statuses_(ranks_ * slots_) {
+    size_t sent_elements = 0;
+    for (const GradientSlot& slot : bucket) {
+      keeps_error_ |= slot.control.options().keeps_error();
+      owner_keeps_error_ |= slot.owner.options().keeps_error();
+      shard_means_.emplace_back(slot.owner.elements());
+      if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
+    }
+    sent_.resize(sent_elements);
+    for (int rank = 0; rank < ranks_; ++rank) {
+      if (rank == own_) continue;
+      shard_inbox_[rank].resize(owner_outbox_.max_message_bytes());
+      mean_inbox_[rank].resize(outbox_.max_message_bytes());
+    }
+    sends_.reserve(ranks_);
+    receives_.reserve(ranks_);
+  }
+
+  std::string ToString() const override { return "scatter"; }
+
+  absl::Status Run(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
+                   BucketResult& result) override {
+    BucketHeader header{.fingerprint = fingerprint_, .step = step.step, .bucket = options_.bucket};
+    absl::Status encoded;
+    {
+      Stopwatch encode(result.encode_seconds);
+      InspectGradients(bucket, options_.non_finite, header, result);
+      if (header.bad_tensor == BucketHeader::kNoTensor) encoded = EncodeShards(bucket, step, error_scale, result);
+    }
+    for (int rank = 0; rank < ranks_; ++rank) body_bytes_[rank] = encoded.ok() ? outbox_.message(rank).size() : 0;
+    comm.SetPhase({.name = "scatter header", .step = step.step, .tensor = bucket.front().name});
+    LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, encoded, bucket));
+    result.non_finite = headers_.non_finite();
+    if (result.non_finite) return absl::OkStatus();
+    comm.SetPhase({.name = "scatter shards", .step = step.step, .tensor = bucket.front().name});
+    LACONIC_RETURN_IF_ERROR(ExchangeBodies(comm, shard_inbox_, [this](int to) { return outbox_.message(to); }));
+
+    // The owner's part can fail on one rank alone (a bad payload, an overflow), so the second header says so to all.
+    absl::Status averaged;
+    {
+      Stopwatch decode(result.decode_seconds);
+      averaged = AverageOwnShards(bucket, step);
+    }
+    if (averaged.ok()) {
+      Stopwatch encode(result.encode_seconds);
+      averaged = EncodeOwnShards(bucket, step, error_scale, result);
+    }
+    header.fingerprint = ~fingerprint_;
+    std::fill(body_bytes_.begin(), body_bytes_.end(), averaged.ok() ? owner_outbox_.message(0).size() : 0);
+    comm.SetPhase({.name = "scatter mean header", .step = step.step, .tensor = bucket.front().name});
+    LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, averaged, bucket));
+    comm.SetPhase({.name = "scatter means", .step = step.step, .tensor = bucket.front().name});
+    LACONIC_RETURN_IF_ERROR(ExchangeBodies(comm, mean_inbox_, [this](int) { return owner_outbox_.message(0); }));
+    Stopwatch decode(result.decode_seconds);
+    return DecodeMeans(bucket, step);
+  }
+
+  void Commit(std::span<GradientSlot> bucket) override {
+    for (size_t slot = 0; slot < slots_; ++slot) {
+      GradientSlot& tensor = bucket[slot];
+      std::span<float> sent;
+      if (tensor.control.options().keeps_shift()) {  // what this rank's own bytes, of all shards, decode to
+        sent = std::span(sent_).first(tensor.gradient.size());
+        std::fill(sent.begin(), sent.end(), 0.0f);
+        for (int rank = 0; rank < ranks_; ++rank) {
+          // Sealed here in this step, from a tensor of this shape: it cannot fail.
+          tensor.codec->DecodeAdd(own_bodies_[rank * slots_ + slot], PartShape(rank, slot), 1.0f, Shard(sent, rank)).IgnoreError();
+        }
+      }
+      tensor.control.Commit(tensor.gradient, sent);
+      tensor.owner.Commit(shard_means_[slot], {});
+      tensor.control.Direction(tensor.direction);
+    }
+  }
+
+ private:
+  const Shape& PartShape(int rank, size_t slot) const { return all_parts_[rank * slots_ + slot].shape; }
+  std::span<float> Shard(std::span<float> tensor, int rank) const {
+    const ShardRange range = ShardOf(tensor.size(), ranks_, rank, kShardAlignment);
+    return tensor.subspan(range.begin, range.size());
+  }
+  RngKey Key(const StepContext& step) const {
+    return {.seed = options_.seed, .step = step.step, .rank = static_cast<uint32_t>(own_)};
+  }
+
+  absl::Status EncodeShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale, BucketResult& result) {
+    ForEach(options_.pool, slots_, [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
+    const FrameOutbox::EncodeJob job{
+        .step = step.step, .key = Key(step), .leave_residual = keeps_error_, .measure = options_.measure_error};
+    LACONIC_RETURN_IF_ERROR(outbox_.Encode(
+        bucket, job,
+        [&](size_t destination, size_t slot) { return Shard(bucket[slot].control.message(), static_cast<int>(destination)); },
+        options_.pool, result));
+    for (int rank = 0; rank < ranks_; ++rank) {
+      LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(rank), bucket, PartsOf(rank), step.step, own_,
+                                         std::span(own_bodies_).subspan(rank * slots_, slots_)));
+    }
+    return absl::OkStatus();
+  }
+
+  std::span<const FramePart> PartsOf(int rank) const { return std::span(all_parts_).subspan(rank * slots_, slots_); }
+
+  absl::Status ExchangeBodies(Communicator& comm, std::vector<std::vector<std::byte>>& inbox,
+                              absl::FunctionRef<std::span<const std::byte>(int to)> message) {
+    sends_.clear();
+    receives_.clear();
+    for (int rank = 0; rank < ranks_; ++rank) {
+      if (rank == own_) continue;
+      if (headers_.body_bytes(rank) > inbox[rank].size()) return TooLong(rank, headers_.body_bytes(rank), inbox[rank].size());
+      sends_.push_back({.to = rank, .bytes = message(rank)});
+      receives_.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(headers_.body_bytes(rank))});
+    }
+    return comm.Exchange(sends_, receives_);
+  }
+
+  // shard_means_ <- mean over ranks of the own shard, ranks in order.
+  absl::Status AverageOwnShards(std::span<GradientSlot> bucket, const StepContext& step) {
+    for (int rank = 0; rank < ranks_; ++rank) {
+      const std::span<const std::byte> message =
+          rank == own_ ? outbox_.message(own_) : std::span<const std::byte>(shard_inbox_[rank]).first(headers_.body_bytes(rank));
+      LACONIC_RETURN_IF_ERROR(
+          OpenFrames(message, bucket, PartsOf(own_), step.step, rank, std::span(bodies_).subspan(rank * slots_, slots_)));
+    }
+    const float share = 1.0f / static_cast<float>(ranks_);
+    ForEach(options_.pool, slots_, [&](size_t slot) {
+      std::vector<float>& mean = shard_means_[slot];
+      std::fill(mean.begin(), mean.end(), 0.0f);
+      statuses_[slot] = absl::OkStatus();
+      for (int rank = 0; rank < ranks_ && statuses_[slot].ok(); ++rank) {
+        statuses_[slot] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[rank * slots_ + slot], PartShape(own_, slot), share, mean),
+                                   bucket[slot].name, rank);
+      }
+    });
+    return FirstError(slots_);
+  }
+
+  absl::Status EncodeOwnShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale, BucketResult& result) {
+    ForEach(options_.pool, slots_, [&](size_t slot) { bucket[slot].owner.Prepare(shard_means_[slot], error_scale); });
+    const FrameOutbox::EncodeJob job{
+        .step = step.step, .key = Key(step), .stream_base = kOwnerStream, .leave_residual = owner_keeps_error_};
+    return owner_outbox_.Encode(
+        bucket, job, [&](size_t, size_t slot) { return bucket[slot].owner.message(); }, options_.pool, result);
+  }
+
+  // direction <- what all owners sent.
+  absl::Status DecodeMeans(std::span<GradientSlot> bucket, const StepContext& step) {
+    for (int rank = 0; rank < ranks_; ++rank) {
+      const std::span<const std::byte> message =
+          rank == own_ ? owner_outbox_.message(0) : std::span<const std::byte>(mean_inbox_[rank]).first(headers_.body_bytes(rank));
+      LACONIC_RETURN_IF_ERROR(
+          OpenFrames(message, bucket, PartsOf(rank), step.step, rank, std::span(bodies_).subspan(rank * slots_, slots_)));
+    }
+    ForEach(options_.pool, ranks_ * slots_, [&](size_t item) {
+      const int rank = static_cast<int>(item / slots_);
+      const size_t slot = item % slots_;
+      const std::span<float> shard = Shard(bucket[slot].direction, rank);
+      std::fill(shard.begin(), shard.end(), 0.0f);
+      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(rank, slot), 1.0f, shard), bucket[slot].name, rank);
+    });
+    return FirstError(ranks_ * slots_);
+  }
+
+  absl::Status FirstError(size_t count) const {
+    for (size_t i = 0; i < count; ++i) LACONIC_RETURN_IF_ERROR(statuses_[i]);
+    return absl::OkStatus();
+  }
+
+  const StrategyOptions options_;
+  const uint64_t fingerprint_;
+  const int ranks_, own_;
+  const size_t slots_;
+  const std::vector<FramePart> all_parts_;  // [shard][slot]
+  bool keeps_error_ = false, owner_keeps_error_ = false;
+  FrameOutbox outbox_;        // phase 1: one message per owner
+  FrameOutbox owner_outbox_;  // phase 2: the own shards' means
+  std::vector<std::vector<std::byte>> shard_inbox_, mean_inbox_;
+  HeaderExchange headers_;
+  std::vector<uint64_t> body_bytes_;
+  std::vector<std::span<const std::byte>> bodies_;      // [rank][slot]
+  std::vector<std::span<const std::byte>> own_bodies_;  // [shard][slot], of phase 1
+  std::vector<absl::Status> statuses_;
+  std::vector<std::vector<float>> shard_means_;  // [slot]
+  std::vector<float> sent_;
+  std::vector<Outgoing> sends_;
+  std::vector<Incoming> receives_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pipeline& pipeline, Communicator& comm,
+                                                                       std::span<GradientSlot> bucket, const StrategyOptions& options) {
+  if (comm.size() >= static_cast<int>(kOwnerStream)) {
+    return absl::InvalidArgumentError(fmt::format("scatter takes up to {} ranks, not {}", kOwnerStream - 1, comm.size()));
+  }
+  auto largest_shard = [&](const GradientSlot& slot) {
+    return Shape::Flat(ShardOf(slot.shape.elements(), comm.size(), 0, kShardAlignment).size());
+  };
+  LACONIC_RETURN_IF_ERROR(Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
+  for (GradientSlot& slot : bucket) {
+    const ShardRange own = ShardOf(slot.shape.elements(), comm.size(), comm.rank(), kShardAlignment);
+    slot.owner = ErrorControl(OwnerControl(slot.control.options(), slot.codec->traits(largest_shard(slot))), own.size());
+  }
+  return std::make_unique<ScatterStrategy>(comm, bucket, options);
+}
+
+}  // namespace laconic
