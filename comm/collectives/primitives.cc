@@ -31,7 +31,7 @@ absl::Status Allgather(Communicator& comm, std::span<const std::byte> own, std::
     return absl::InvalidArgumentError(
         fmt::format("allgather: {} bytes cannot hold {} parts of {} bytes", all.size(), comm.size(), part_bytes));
   }
-  Batch& batch = comm.NewBatch();
+  ExchangeBatch& batch = comm.NewBatch();
   for (int distance = 1; distance < comm.size(); ++distance) {
     const int from = Before(comm, distance);
     batch.sends.push_back({After(comm, distance), own});
@@ -43,7 +43,7 @@ absl::Status Allgather(Communicator& comm, std::span<const std::byte> own, std::
 
 absl::Status Allgatherv(Communicator& comm, std::span<const std::span<std::byte>> parts) {
   LACONIC_RETURN_IF_ERROR(CheckPartCount("allgatherv", parts.size(), comm));
-  Batch& batch = comm.NewBatch();
+  ExchangeBatch& batch = comm.NewBatch();
   for (int distance = 1; distance < comm.size(); ++distance) {
     const int from = Before(comm, distance);
     batch.sends.push_back({After(comm, distance), parts[comm.rank()]});
@@ -62,7 +62,7 @@ absl::Status Alltoallv(Communicator& comm, std::span<const std::span<const std::
     return absl::InvalidArgumentError(
         fmt::format("alltoallv: the own part has {} bytes going out and {} coming in", own_out.size(), own_in.size()));
   }
-  Batch& batch = comm.NewBatch();
+  ExchangeBatch& batch = comm.NewBatch();
   for (int distance = 1; distance < comm.size(); ++distance) {
     const int to = After(comm, distance);
     const int from = Before(comm, distance);
@@ -82,7 +82,7 @@ absl::Status Broadcast(Communicator& comm, int root, std::span<std::byte> bytes)
   }
   const int position = (comm.rank() + n - root) % n;
   for (int reach = 1; reach < n; reach *= 2) {
-    Batch& batch = comm.NewBatch();
+    ExchangeBatch& batch = comm.NewBatch();
     if (position < reach && position + reach < n) batch.sends.push_back({After(comm, reach), bytes});
     if (position >= reach && position < 2 * reach) batch.receives.push_back({Before(comm, reach), bytes});
     LACONIC_RETURN_IF_ERROR(comm.Exchange(batch));

@@ -1,9 +1,11 @@
-// A transport with the promises a trainer needs: every wait has a deadline, the first error ends everything, bytes are counted.
+// A transport with the promises a trainer needs: every wait has a deadline, the first error ends everything, bytes are
+// counted.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,9 +33,15 @@ struct CommunicatorOptions {
 
 // What this rank is doing, for error messages. Views must outlive the next SetPhase.
 struct Phase {
-  std::string_view name;    // "gather bodies"
+  std::string_view name;  // "gather bodies"
   uint64_t step = 0;
   std::string_view tensor;  // empty: none in particular
+};
+
+// The lists of one Exchange, while they are put together.
+struct ExchangeBatch {
+  std::vector<Outgoing> sends;
+  std::vector<Incoming> receives;
 };
 
 // One thread at a time (Abort excepted).
@@ -49,17 +57,24 @@ class Communicator {
 
   void SetPhase(const Phase& phase) { phase_ = phase; }
 
-  // Transport::Exchange under this communicator's timeout. The first error, here or through Abort, poisons: it is what every later
-  // call gives at once. Error text: "rank 1, step 12, tensor fc1.weight, gather bodies: waited 60.0 s (limit 60 s) for rank 3".
+  // Transport::Exchange under this communicator's timeout. The first error, here or through Abort, poisons: it is what
+  // every later call gives at once. Error text: "rank 1, step 12, tensor fc1.weight, gather bodies: waited 60.0 s
+  // (limit 60 s) for rank 3".
   absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives);
+  absl::Status Exchange(const ExchangeBatch& batch) { return Exchange(batch.sends, batch.receives); }
+
+  // An empty batch whose memory is reused, so that a step allocates nothing. Valid until the next call.
+  ExchangeBatch& NewBatch();
 
   // The error that poisoned this communicator, or OK.
-  absl::Status status() const { return poison_; }
+  absl::Status status() const;
+  // Poisons with `why` and aborts the transport, which wakes the peers. Thread-safe.
   void Abort(const absl::Status& why) noexcept;
 
-  // An independent communicator over the same ranks. Collective.
+  // An independent communicator over the same ranks, with the same options. Collective: waits for all of them.
   absl::StatusOr<std::unique_ptr<Communicator>> Duplicate();
-  // One communicator for each color, its ranks ordered by (key, rank); nullptr where color < 0. Collective over all ranks.
+  // One communicator for each color, its ranks ordered by (key, rank in this one); nullptr where color < 0. Collective
+  // over all ranks.
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key);
 
   // At least `bytes` bytes of work memory that collectives share, 64-byte aligned, reused. Valid until the next call.
@@ -71,8 +86,13 @@ class Communicator {
   std::string host_;
   Traffic traffic_;
   Phase phase_;
-  absl::Status poison_;
+  mutable std::mutex mutex_;
+  absl::Status poison_;  // guarded by mutex_: Abort may come from another thread
   std::vector<std::byte> workspace_;
+  ExchangeBatch batch_;
+
+  // Keeps the first error and gives it.
+  absl::Status Poison(const absl::Status& status);
 };
 
 }  // namespace laconic

@@ -30,14 +30,14 @@ struct Incoming {
 
 struct ExchangeOptions {
   absl::Time deadline = absl::InfiniteFuture();
-  Stream stream;
+  Stream stream{};
 };
 
 // One rank's end of a fixed group of ranks. One thread at a time (Abort excepted).
 //
-// The k-th message from i to j meets the k-th receive at j from i, over the whole life of the transport: no tags. All sends and
-// receives of one Exchange progress together, so a batch in which everybody sends and receives cannot deadlock, in any order.
-// Empty messages are legal and are messages. Neither `to` nor `from` may be the own rank.
+// The k-th message from i to j meets the k-th receive at j from i, over the whole life of the transport: no tags. All
+// sends and receives of one Exchange progress together, so a batch in which everybody sends and receives cannot
+// deadlock, in any order. Empty messages are legal and are messages. Neither `to` nor `from` may be the own rank.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -46,8 +46,9 @@ class Transport {
   virtual int size() const = 0;
   virtual Memory memory() const { return Memory::kHost; }
 
-  // Host: OK means that all of `receives` have arrived and the spans of `sends` are free again. CUDA: enqueued on the stream.
-  // Errors (each poisons this end: every later Exchange gives the same error at once):
+  // Host: OK means that all of `receives` have arrived and the spans of `sends` are free again. CUDA: enqueued on the
+  // stream. Errors (each poisons this end: every later Exchange gives the same error at once; peers that wait for it
+  // get Unavailable where the transport can tell them):
   //   DeadlineExceeded  a peer was silent; names the peers still missing, elapsed and limit
   //   Unavailable       a peer is gone or aborted; carries its reason
   //   DataLoss          a message had another length than the receive: names peer, both lengths
@@ -55,12 +56,17 @@ class Transport {
   virtual absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives,
                                 const ExchangeOptions& options) = 0;
 
-  // Poisons this end and wakes every rank blocked on it with Unavailable("... rank 2 aborted: <why>"). Thread-safe, idempotent.
-  // MPI: prints `why`, then ends the job (MPI_Abort): Open MPI 4.1 cannot tell survivors.
+  // Poisons this end and wakes every rank blocked on it with Unavailable("... rank 2 aborted: <why>"). Thread-safe,
+  // idempotent. MPI: prints `why`, then ends the job (MPI_Abort): Open MPI 4.1 cannot tell survivors.
   virtual void Abort(const absl::Status& why) noexcept = 0;
 
-  // Another transport over the same ranks with an order of messages of its own. Collective.
-  virtual absl::StatusOr<std::unique_ptr<Transport>> Duplicate() = 0;
+  // The own end of a new group whose rank i is rank members[i] of this one, with an order of messages of its own.
+  // `members` holds the own rank and no rank twice. Collective over the members, which pass equal lists; other ranks
+  // take no part.
+  virtual absl::StatusOr<std::unique_ptr<Transport>> Subgroup(std::span<const int> members) = 0;
+
+  // Subgroup of all ranks in their order: another transport over the same group. Collective.
+  absl::StatusOr<std::unique_ptr<Transport>> Duplicate();
 
   // The machine this rank runs on, equal for ranks that share memory; groups ranks for hierarchical strategies.
   virtual std::string host() const { return "localhost"; }
