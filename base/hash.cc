@@ -1,5 +1,6 @@
 #include "laconic/base/hash.h"
 
+#define XXH_INLINE_ALL  // the whole of xxHash in this file: no library to link
 #include <xxhash.h>
 
 namespace laconic {

@@ -22,24 +22,30 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # Private flags of all targets here. -ffp-contract=off: a fused multiply-add rounds once where two operations round twice, so
 # ranks built for different machines would decode different bits. Never -march=native, never fast-math, for the same reason.
 add_library(laconic_flags INTERFACE)
-target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -ffp-contract=off
+target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
   $<$<BOOL:${LACONIC_WERROR}>:-Werror>)
 if(LACONIC_SANITIZE)
-  target_compile_options(laconic_flags INTERFACE -fsanitize=${LACONIC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_compile_options(laconic_flags INTERFACE
+    -fsanitize=${LACONIC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(laconic_flags INTERFACE -fsanitize=${LACONIC_SANITIZE})
+endif()
+if(LACONIC_BUILD_FUZZERS)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "LACONIC_BUILD_FUZZERS needs clang (libFuzzer); use the preset `fuzz`")
+  endif()
+  target_compile_options(laconic_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage feedback from the library itself
 endif()
 
 # laconic_find(<variable> <AUTO|ON|OFF> <find_package arguments>...): sets <variable> to whether the optional part is built.
-function(laconic_find variable mode)
-  set(${variable} FALSE PARENT_SCOPE)
-  if(mode STREQUAL "OFF")
-    return()
+# A macro, so that variables the package sets reach the caller, as with find_package itself.
+macro(laconic_find variable mode)
+  set(${variable} FALSE)
+  if(NOT "${mode}" STREQUAL "OFF")
+    if("${mode}" STREQUAL "ON")
+      find_package(${ARGN} REQUIRED)
+    else()
+      find_package(${ARGN} QUIET)
+    endif()
+    set(${variable} ${${ARGV2}_FOUND})
   endif()
-  list(GET ARGN 0 package)
-  if(mode STREQUAL "ON")
-    find_package(${ARGN} REQUIRED)
-  else()
-    find_package(${ARGN} QUIET)
-  endif()
-  set(${variable} ${${package}_FOUND} PARENT_SCOPE)
-endfunction()
+endmacro()
