@@ -1,0 +1,114 @@
+#include "compressors/lowrank_session.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "compressors/blas.h"
+#include "fmt/format.h"
+#include "laconic/base/status.h"
+
+namespace laconic::internal {
+
+LowRankSession::LowRankSession(size_t rows, size_t cols, size_t rank, const RngKey& init)
+    : rows_(rows),
+      cols_(cols),
+      rank_(rank),
+      warm_q_(rank * cols),
+      p_(rank * rows),
+      local_q_(rank * cols),
+      mean_q_(rank * cols),
+      step_rng_(init.Shared()) {
+  FillNearlyNormal(CounterRng(init.Shared()), 0, warm_q_);
+}
+
+void LowRankSession::Begin(const RngKey& step_key) {
+  step_rng_ = CounterRng(step_key.Shared());
+  stage_ = Stage::kProduce0;
+}
+
+absl::Status LowRankSession::Produce(int round, std::span<const float> x, std::span<float> out) {
+  assert(x.size() == rows_ * cols_ && out.size() == RoundFloats(round));
+  if (round == 0) {
+    LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce0));
+    MultiplyMatrixByFactor(x, rows_, cols_, warm_q_, rank_, out);  // Algorithm 1, line 3
+    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, out));
+    stage_ = Stage::kConsume0;
+    return absl::OkStatus();
+  }
+  LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce1));
+  MultiplyTransposeByFactor(x, rows_, cols_, p_, rank_, local_q_);  // line 6
+  LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, local_q_));
+  std::copy(local_q_.begin(), local_q_.end(), out.begin());
+  stage_ = Stage::kConsume1;
+  return absl::OkStatus();
+}
+
+absl::Status LowRankSession::Consume(int round, std::span<const float> mean) {
+  assert(mean.size() == RoundFloats(round));
+  LACONIC_RETURN_IF_ERROR(Expect(round == 0 ? Stage::kConsume0 : Stage::kConsume1));
+  if (const std::optional<size_t> bad = FirstNonFinite(mean)) {
+    return absl::DataLossError(fmt::format("lowrank round {}: element {} of the mean is {}", round, *bad, mean[*bad]));
+  }
+  if (round == 0) {
+    std::copy(mean.begin(), mean.end(), p_.begin());
+    Orthonormalize(p_, rows_, step_rng_, 0);  // line 5
+    stage_ = Stage::kProduce1;
+  } else {
+    std::copy(mean.begin(), mean.end(), mean_q_.begin());
+    stage_ = Stage::kDone;
+  }
+  return absl::OkStatus();
+}
+
+void LowRankSession::Commit() {
+  assert(stage_ == Stage::kDone);
+  stage_ = Stage::kIdle;
+  const auto is_zero = [](float value) { return value == 0; };
+  if (std::all_of(mean_q_.begin(), mean_q_.end(), is_zero)) return;
+  std::copy(mean_q_.begin(), mean_q_.end(), warm_q_.begin());
+  for (size_t start = 0; start < warm_q_.size(); start += cols_) {
+    const std::span<float> column = std::span(warm_q_).subspan(start, cols_);
+    // Blocks up to rows * rank of the step's numbers belong to Orthonormalize.
+    if (std::all_of(column.begin(), column.end(), is_zero)) FillNearlyNormal(step_rng_, p_.size() + start, column);
+  }
+  ScaleColumns(warm_q_, cols_);
+}
+
+void LowRankSession::Save(StateWriter& out) const { out.Floats("warm_start", warm_q_, Shape({rank_, cols_})); }
+
+absl::Status LowRankSession::Load(const StateReader& in) {
+  LACONIC_ASSIGN_OR_RETURN(const std::span<const float> saved, in.Floats("warm_start"));
+  if (const std::optional<size_t> bad = FirstNonFinite(saved)) {
+    return absl::DataLossError(fmt::format("{}warm_start: element {} is {}", in.prefix(), *bad, saved[*bad]));
+  }
+  LACONIC_RETURN_IF_ERROR(in.Floats("warm_start", warm_q_));
+  stage_ = Stage::kIdle;
+  return absl::OkStatus();
+}
+
+absl::Status LowRankSession::Expect(Stage stage) const {
+  if (stage_ == stage) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("lowrank session: call {} of a step where call {} was due",
+                                                   static_cast<int>(stage), static_cast<int>(stage_)));
+}
+
+void LowRankSession::Reconstruct(std::span<const float> q, std::span<float> y) const {
+  const LowRankFactors factors = {.rows = rows_, .cols = cols_, .rank = rank_, .p = p_, .q = q};
+  ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
+    std::copy(tile.begin(), tile.end(), y.begin() + static_cast<ptrdiff_t>(offset));
+  });
+}
+
+absl::Status CheckLowRankProduct(std::span<const float> x, std::span<const float> product) {
+  if (!FirstNonFinite(product).has_value()) return absl::OkStatus();
+  if (const std::optional<size_t> bad = FirstNonFinite(x)) {
+    return absl::InvalidArgumentError(fmt::format("lowrank: element {} is {}", *bad, x[*bad]));
+  }
+  return LowRankOverflow();
+}
+
+absl::Status LowRankOverflow() {
+  return absl::InvalidArgumentError("lowrank: the values are so large that a product with its factors overflows");
+}
+
+}  // namespace laconic::internal
