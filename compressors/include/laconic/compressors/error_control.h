@@ -1,12 +1,14 @@
-// The whole error-feedback family as one recurrence (docs/design.md, section 3). For the gradient g, this rank's error e and
-// shift h, the shift average H (equal on all ranks), feedback weight eta, message scale kappa, shift rate alpha:
+// The whole error-feedback family as one recurrence (docs/design.md, section 3). For the gradient g, this rank's error
+// e and shift h, the shift average H (equal on all ranks), feedback weight eta, message scale kappa, shift rate alpha:
 //
 //   m = kappa * (g - h + eta * e)      the message                    s = C(m)   what this rank's own bytes decode to
 //   e <- e + g - h - s                 (kept only if eta > 0)         h <- h + alpha * s       (kept only if alpha > 0)
-//   d = H + mean(s)                    the direction                  H <- H + alpha * p * mean(s)   (p: share that took part)
+//   d = H + mean(s)                    the direction                  H <- H + alpha * p * mean(s)
 //
-// With momentum beta < 1, g is replaced by v <- (1 - beta) v + beta g. Whenever e is kept, kappa is 1, so that with the residual
-// r = m - s the second line is e <- r + (1 - eta) e: that is how it is computed, and why codecs leave residuals.
+// where p is the share of the ranks that took part in the step.
+// With momentum beta < 1, g is replaced by v <- (1 - beta) v + beta g. Whenever e is kept, kappa is 1, so that with the
+// residual r = m - s the second line is e <- r + (1 - eta) e: that is how it is computed, and why codecs leave
+// residuals.
 #pragma once
 
 #include <cstddef>
@@ -31,18 +33,18 @@ struct ControlSpec {
   ControlMethod method = ControlMethod::kNone;
   std::optional<double> eta;    // econtrol only, in (0, 1]; default: the codec's suggested eta
   std::optional<double> alpha;  // diana only, in (0, 1/(1+omega)]; default 1/(1+omega)
-  std::optional<double> beta;   // ef21-sgdm and econtrol, in (0, 1]: momentum; default 0.1 for ef21-sgdm, 1 (off) for econtrol
+  std::optional<double> beta;   // ef21-sgdm and econtrol, in (0, 1]; defaults 0.1 and 1 (no momentum)
 
   std::string ToString() const;  // canonical spec: "econtrol(eta=0.05)"
 };
 
 struct ControlInfo {
   ControlMethod method{};
-  std::string name;     // "ef21-sgdm"
+  std::string name;  // "ef21-sgdm"
   std::string summary;
   std::string source;
-  std::string keeps;    // "e, h, H": the memory price, one float per element each
-  std::string needs;    // "contractive" | "unbiased" | "any"
+  std::string keeps;  // "e, h, H": the memory price, one float per element each
+  std::string needs;  // "contractive" | "unbiased" | "any"
   std::vector<ParameterInfo> parameters;
 };
 // none, ef, ef21, ef21-sgdm, diana, econtrol.
@@ -62,19 +64,28 @@ struct ControlOptions {
   bool keeps_momentum() const { return beta < 1; }
 };
 
-// The recurrence's numbers for `spec` on a codec with `traits`, or InvalidArgument with the reason when the pair is illegal and,
-// where one exists, the wrapper that makes it legal: "diana needs an unbiased codec and topk(ratio=0.01) is biased: ..." ,
-// "econtrol needs a contractive codec; randk(..., unbiased) has omega = 99: write scaled(randk(...)), delta = 0.01".
-// ControlMethod::kNone takes any codec.
-absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Traits& traits, std::string_view codec_spec);
+// The recurrence's numbers for `spec` on a codec with `traits`, or InvalidArgument with the reason when the pair is
+// illegal and, where one exists, the wrapper that makes it legal: "diana needs an unbiased codec and topk(ratio=0.01)
+// is biased: ..." , "econtrol needs a contractive codec; randk(..., unbiased) has omega = 99: write scaled(randk(...)),
+// delta = 0.01". ControlMethod::kNone takes any codec. An unbiased codec with omega < 1 is contractive with delta = 1 -
+// omega and counts as such. Numbers out of range, or given to a method that has no use for them, are InvalidArgument
+// too.
+absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Traits& traits,
+                                              std::string_view codec_spec);
 
-// The control the owner of a shard runs on what it re-encodes in a two-phase collective: EF where the codec is contractive and
-// the worker's method keeps state (without it the recurrence is silently wrong: docs/algorithms.md, 7.1), else none.
+// The control the owner of a shard runs on what it re-encodes in a two-phase collective: EF where the codec is
+// contractive and the worker's method keeps state (without it the recurrence is silently wrong:
+// docs/algorithms.md, 7.1), else none.
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits);
 
-// One tensor on one rank. Transactional: Prepare forms the message in a shadow and Commit makes the step real; a Prepare that is
-// never committed leaves no trace. Holds (keeps_error ? 2 : 1) d scalars for message and error, plus d for each of h, H, v kept.
-// T is float in the library; the golden tests run the same code in double. One thread at a time.
+// One tensor on one rank. Transactional: Prepare forms the message in a shadow; Commit and Direction make the step
+// real, and are called only once the collective has succeeded on all ranks. A Prepare that is never committed leaves no
+// trace. So a rank that does not take part in a step simply does not Commit, but calls Direction like all others.
+//
+// Holds (keeps_error ? 2 : 1) d scalars for message and error, plus d for each of h, H, v kept. All start at zero.
+// Prepare, Commit and Direction are one pass each, every operation rounded, in the order their lines are written: the
+// same bits on every machine. T is float in the library; the golden tests run the same code in double. One thread at a
+// time.
 template <typename T>
 class BasicErrorControl {
  public:
@@ -85,11 +96,13 @@ class BasicErrorControl {
   size_t elements() const { return elements_; }
 
   // Forms the message from gradient g (elements() scalars) in message().
-  //   error_scale: what the kept error is multiplied by first, previous learning rate / current one (docs/algorithms.md,
-  //   section 0: the error is kept in gradient units, so the virtual iterate stays exact); 1 when the rate did not change.
+  //   error_scale: what the kept error is multiplied by first, previous learning rate / current one
+  //   (docs/algorithms.md, section 0: the error is kept in gradient units, so the virtual iterate stays exact); 1 when
+  //   the rate did not change.
   void Prepare(std::span<const T> gradient, T error_scale = 1);
 
-  // The message; the codec's EncodeResidual turns it into the residual r = m - s in place.
+  // The message; the codec's EncodeResidual turns it into the residual r = m - s in place. Valid until Commit, which at
+  // eta = 1 makes this buffer the error and the old error the next message's buffer.
   std::span<T> message() { return message_; }
 
   // Makes the prepared step real, after the collective succeeded on all ranks. Allocates nothing.
@@ -98,8 +111,8 @@ class BasicErrorControl {
   void Commit(std::span<const T> gradient, std::span<const T> sent);
 
   // Turns mean(s), over the ranks that took part, into the direction in place, and moves H.
-  //   participation p = |S| / N.  At p = 1: d = H + mean(s).  Below 1, methods with alpha = 1 (EF21, EControl) step with the
-  //   new H, d = H + p * mean(s); the others keep d = H + mean(s).
+  //   participation p = |S| / N.  At p = 1: d = H + mean(s).  Below 1, methods with alpha = 1 (EF21, EControl) step
+  //   with the new H, d = H + p * mean(s); the others keep d = H + mean(s).
   void Direction(std::span<T> mean_sent_to_direction, T participation = 1);
 
   std::span<const T> error() const { return error_; }
@@ -110,8 +123,11 @@ class BasicErrorControl {
 
   // Starts h and H from given values (EControl's and EF21's full initialisation: h_i = g_i^0, H = mean h_i).
   void SetShift(std::span<const T> shift, std::span<const T> shift_average);
+  // Starts v from given values (the papers start it at g_i^0; zero only makes the first steps shorter).
+  void SetMomentum(std::span<const T> momentum);
 
-  // Entries "error", "shift", "shift_average", "momentum", as far as kept. Float only.
+  // Entries "error", "shift", "shift_average", "momentum", as far as kept. Load: NotFound or DataLoss naming the entry,
+  // and then nothing has changed. Float only: state archives hold floats.
   void Save(StateWriter& out) const;
   absl::Status Load(const StateReader& in);
 
@@ -121,6 +137,11 @@ class BasicErrorControl {
   T error_scale_ = 1;
   std::vector<T> message_, error_, shift_, shift_average_, momentum_;
 };
+
+template <>
+void BasicErrorControl<double>::Save(StateWriter& out) const = delete;
+template <>
+absl::Status BasicErrorControl<double>::Load(const StateReader& in) = delete;
 
 using ErrorControl = BasicErrorControl<float>;
 extern template class BasicErrorControl<float>;
