@@ -8,9 +8,9 @@
 
 namespace laconic {
 
-// Initialises MPI with MPI_THREAD_SERIALIZED unless the program has done so, and finalises it again in the destructor (only what it
-// initialised, and not after an abort). Hold one in main(), outliving every transport. FailedPrecondition when the MPI at hand gives
-// less than MPI_THREAD_SERIALIZED: the queue thread makes the calls.
+// Initialises MPI with MPI_THREAD_SERIALIZED unless the program has done so, and finalises it again in the destructor
+// (only what it initialised, and not after an abort). Hold one in main(), outliving every transport. FailedPrecondition
+// when the MPI at hand gives less than MPI_THREAD_SERIALIZED: the queue thread makes the calls.
 class MpiEnvironment {
  public:
   static absl::StatusOr<std::unique_ptr<MpiEnvironment>> Create(int* argc, char*** argv);
@@ -30,7 +30,9 @@ struct MpiTransportOptions {
 
 // A transport over a duplicate of MPI_COMM_WORLD. Collective over it.
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport(const MpiTransportOptions& options = {});
-// The same over the communicator with this Fortran handle (MPI_Comm_c2f), for trainers that bring their own. Collective over it.
-absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransportFromHandle(int fortran_handle, const MpiTransportOptions& options = {});
+// The same over the communicator with this Fortran handle (MPI_Comm_c2f), for trainers that bring their own. Collective
+// over it.
+absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransportFromHandle(int fortran_handle,
+                                                                      const MpiTransportOptions& options = {});
 
 }  // namespace laconic
