@@ -12,8 +12,9 @@
 
 namespace laconic {
 
-// One thread at a time calls ForEach. The caller works too and finishes whatever no helper has begun, so a loop never waits for a
-// helper that the scheduler has not woken (on a busy machine that costs 8 ms a loop). Helpers sleep between loops.
+// One thread at a time calls ForEach. The caller works too and finishes whatever no helper has begun, so a loop never
+// waits for a helper that the scheduler has not woken (on a busy machine that costs 8 ms a loop). Helpers sleep between
+// loops.
 class WorkerPool {
  public:
   explicit WorkerPool(int threads);  // in all, the caller included; <= 1: no helpers

@@ -14,7 +14,8 @@
 namespace laconic {
 namespace {
 
-constexpr uint64_t kMaxFactBytes = uint64_t{1} << 28;  // of one rank's facts: a bound on what a confused peer can make us allocate
+constexpr uint64_t kMaxFactBytes = uint64_t{1}
+                                   << 28;  // of one rank's facts: a bound on what a confused peer can make us allocate
 
 std::vector<std::byte> Serialize(std::span<const AgreedFact> facts) {
   size_t bytes = 0;
@@ -42,10 +43,12 @@ std::string FirstDifference(std::span<const std::byte> ours, std::span<const std
     const std::string_view what_a = ReadText(a), value_a = ReadText(a);
     const std::string_view what_b = ReadText(b), value_b = ReadText(b);
     if (!a.ok() || !b.ok() || what_a != what_b) {
-      return fmt::format("ranks disagree on what there is to agree on: \"{}\" on rank 0, \"{}\" on rank {}", what_a, what_b, other_rank);
+      return fmt::format("ranks disagree on what there is to agree on: \"{}\" on rank 0, \"{}\" on rank {}", what_a,
+                         what_b, other_rank);
     }
     if (value_a != value_b) {
-      return fmt::format("ranks disagree on {}: \"{}\" on rank 0, \"{}\" on rank {}", what_a, value_a, value_b, other_rank);
+      return fmt::format("ranks disagree on {}: \"{}\" on rank 0, \"{}\" on rank {}", what_a, value_a, value_b,
+                         other_rank);
     }
   }
   return "";
@@ -58,15 +61,17 @@ absl::Status AgreeOn(Communicator& comm, std::span<const AgreedFact> facts) {
   std::vector<std::byte> own = Serialize(facts);
   const std::array<uint64_t, 2> digest = {Hash64(own), own.size()};
   std::vector<std::array<uint64_t, 2>> digests(comm.size());
-  LACONIC_RETURN_IF_ERROR(Allgather(comm, std::as_bytes(std::span(digest)), std::as_writable_bytes(std::span(digests))));
-  if (std::all_of(digests.begin(), digests.end(), [&](const auto& other) { return other == digest; })) return absl::OkStatus();
+  LACONIC_RETURN_IF_ERROR(
+      Allgather(comm, std::as_bytes(std::span(digest)), std::as_writable_bytes(std::span(digests))));
+  if (std::all_of(digests.begin(), digests.end(), [&](const auto& other) { return other == digest; }))
+    return absl::OkStatus();
 
   std::vector<std::vector<std::byte>> all(comm.size());
   std::vector<std::span<std::byte>> parts(comm.size());
   for (int rank = 0; rank < comm.size(); ++rank) {
     if (digests[rank][1] > kMaxFactBytes) {
-      return absl::FailedPreconditionError(
-          fmt::format("handshake: rank {} describes itself in {} bytes, limit {}", rank, digests[rank][1], kMaxFactBytes));
+      return absl::FailedPreconditionError(fmt::format("handshake: rank {} describes itself in {} bytes, limit {}",
+                                                       rank, digests[rank][1], kMaxFactBytes));
     }
     all[rank] = rank == comm.rank() ? own : std::vector<std::byte>(digests[rank][1]);
     parts[rank] = all[rank];

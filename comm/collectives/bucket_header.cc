@@ -9,16 +9,12 @@
 
 namespace laconic {
 
-HeaderExchange::HeaderExchange(int ranks) : outgoing_(ranks), headers_(ranks) {
-  sends_.reserve(ranks);
-  receives_.reserve(ranks);
-}
+HeaderExchange::HeaderExchange(int ranks) : outgoing_(ranks), headers_(ranks) {}
 
 absl::Status HeaderExchange::Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes,
                                  const absl::Status& own_failure, std::span<const GradientSlot> bucket) {
   own.failure = static_cast<uint32_t>(own_failure.code());
-  sends_.clear();
-  receives_.clear();
+  ExchangeBatch& batch = comm.NewBatch();
   for (int rank = 0; rank < comm.size(); ++rank) {
     outgoing_[rank] = own;
     outgoing_[rank].body_bytes = body_bytes[rank];
@@ -26,23 +22,25 @@ absl::Status HeaderExchange::Run(Communicator& comm, BucketHeader own, std::span
       headers_[rank] = outgoing_[rank];
       continue;
     }
-    sends_.push_back({.to = rank, .bytes = std::as_bytes(std::span(&outgoing_[rank], 1))});
-    receives_.push_back({.from = rank, .bytes = std::as_writable_bytes(std::span(&headers_[rank], 1))});
+    batch.sends.push_back({.to = rank, .bytes = std::as_bytes(std::span(&outgoing_[rank], 1))});
+    batch.receives.push_back({.from = rank, .bytes = std::as_writable_bytes(std::span(&headers_[rank], 1))});
   }
-  LACONIC_RETURN_IF_ERROR(comm.Exchange(sends_, receives_));
+  LACONIC_RETURN_IF_ERROR(comm.Exchange(batch));
   LACONIC_RETURN_IF_ERROR(own_failure);
   for (int rank = 0; rank < comm.size(); ++rank) {
     const BucketHeader& theirs = headers_[rank];
     if (theirs.fingerprint != own.fingerprint || theirs.step != own.step || theirs.bucket != own.bucket) {
-      return absl::FailedPreconditionError(fmt::format(
-          "rank {} is at step {}, bucket {} (fingerprint {:016x}) and rank {} at step {}, bucket {} (fingerprint {:016x}), first tensor {}: "
-          "every rank must make the same calls with the same plan",
-          rank, theirs.step, theirs.bucket, theirs.fingerprint, comm.rank(), own.step, own.bucket, own.fingerprint, bucket.front().name));
+      return absl::FailedPreconditionError(
+          fmt::format("rank {} is at step {}, bucket {} (fingerprint {:016x}) and rank {} at step {}, bucket {} "
+                      "(fingerprint {:016x}), first tensor {}: "
+                      "every rank must make the same calls with the same plan",
+                      rank, theirs.step, theirs.bucket, theirs.fingerprint, comm.rank(), own.step, own.bucket,
+                      own.fingerprint, bucket.front().name));
     }
     if (theirs.failure != 0) {
       return absl::Status(static_cast<absl::StatusCode>(theirs.failure),
-                          fmt::format("rank {} failed before exchanging bucket {} (first tensor {}) of step {}: {}", rank, own.bucket,
-                                      bucket.front().name, own.step,
+                          fmt::format("rank {} failed before exchanging bucket {} (first tensor {}) of step {}: {}",
+                                      rank, own.bucket, bucket.front().name, own.step,
                                       absl::StatusCodeToString(static_cast<absl::StatusCode>(theirs.failure))));
     }
   }
@@ -61,7 +59,8 @@ std::optional<BucketResult::NonFinite> HeaderExchange::non_finite() const {
   return std::nullopt;
 }
 
-void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header, BucketResult& result) {
+void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header,
+                      BucketResult& result) {
   for (GradientSlot& slot : bucket) {
     size_t bad = kernels::FirstNonFinite(slot.gradient);
     if (bad == slot.gradient.size()) continue;

@@ -1,4 +1,5 @@
-// The small header every rank sends before a bucket moves: are all at the same place, is every gradient finite, how long are bodies?
+// The small header every rank sends before a bucket moves: are all at the same place, is every gradient finite, how
+// long are bodies?
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,12 @@ namespace laconic {
 struct BucketHeader {
   uint64_t fingerprint = 0;  // of step, bucket, phase, tensors and codecs
   uint64_t step = 0;
-  uint64_t body_bytes = 0;   // of the message to the rank this header goes to
-  uint64_t bad_index = 0;    // first non-finite element of tensor bad_tensor
+  uint64_t body_bytes = 0;  // of the message to the rank this header goes to
+  uint64_t bad_index = 0;   // first non-finite element of tensor bad_tensor
   uint32_t bucket = 0;
   uint32_t bad_tensor = kNoTensor;
   float bad_value = 0;
-  uint32_t failure = 0;      // absl::StatusCode of what went wrong here before the exchange; 0: nothing
+  uint32_t failure = 0;  // absl::StatusCode of what went wrong here before the exchange; 0: nothing
 
   static constexpr uint32_t kNoTensor = 0xffffffffu;
 };
@@ -34,8 +35,8 @@ class HeaderExchange {
   // Sends `own` to every rank, with body_bytes[j] to rank j, and checks what comes: one Exchange.
   //   own_failure: OK, or why this rank cannot take part; every rank then gets an error that names this one.
   // FailedPrecondition when a rank is at another step, bucket or plan (both are named).
-  absl::Status Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes, const absl::Status& own_failure,
-                   std::span<const GradientSlot> bucket);
+  absl::Status Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes,
+                   const absl::Status& own_failure, std::span<const GradientSlot> bucket);
 
   // Bytes that rank will send here.
   uint64_t body_bytes(int rank) const { return headers_[rank].body_bytes; }
@@ -44,12 +45,12 @@ class HeaderExchange {
 
  private:
   std::vector<BucketHeader> outgoing_, headers_;
-  std::vector<Outgoing> sends_;
-  std::vector<Incoming> receives_;
 };
 
-// Looks for non-finite elements in this rank's gradients under `policy`: reports the first in `header`, or zeroes and counts them.
-void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header, BucketResult& result);
+// Looks for non-finite elements in this rank's gradients under `policy`: reports the first in `header`, or zeroes and
+// counts them.
+void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header,
+                      BucketResult& result);
 
 // Fingerprint of everything about a bucket that does not change from step to step.
 uint64_t BucketFingerprint(std::span<const GradientSlot> bucket, std::string_view strategy, uint32_t bucket_index);

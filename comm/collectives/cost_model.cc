@@ -19,7 +19,8 @@ double EstimateSeconds(StrategyKind kind, const BucketFigures& bucket, int ranks
       return reduce_share * d_bytes / bytes_per_second + (1 + 2 * log2_n) * exchange;
     case StrategyKind::kGather:
       if (!bucket.gather_bytes) return kInfinity;
-      return (n - 1) * static_cast<double>(*bucket.gather_bytes) / bytes_per_second + 2 * exchange + encode + n * decode;
+      return (n - 1) * static_cast<double>(*bucket.gather_bytes) / bytes_per_second + 2 * exchange + encode +
+             n * decode;
     case StrategyKind::kScatter:
       if (!bucket.scatter_bytes) return kInfinity;
       return reduce_share * static_cast<double>(*bucket.scatter_bytes) / bytes_per_second + 4 * exchange +

@@ -53,9 +53,11 @@ absl::Status FrameOutbox::Encode(std::span<const GradientSlot> bucket, const Enc
     key.tensor = Index(bucket[slot].id);
     if (job.measure) frame.message_norm2 = Norm2(x);
     const absl::StatusOr<size_t> body_bytes =
-        job.leave_residual || job.measure ? codec.EncodeResidual(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes))
-                                          : codec.Encode(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes));
-    frame.status = body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + bucket[slot].name);
+        job.leave_residual || job.measure
+            ? codec.EncodeResidual(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes))
+            : codec.Encode(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes));
+    frame.status =
+        body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + bucket[slot].name);
     if (!body_bytes.ok()) return;
     if (job.measure) frame.residual_norm2 = Norm2(x);
     const PayloadHeader header{.codec = codec.id(),
@@ -88,8 +90,9 @@ std::span<const std::byte> FrameOutbox::message(size_t destination) const {
   return std::span(memory_).subspan(begin_[destination], length_[destination]);
 }
 
-absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket, std::span<const FramePart> parts,
-                        uint64_t step, int from_rank, std::span<std::span<const std::byte>> bodies) {
+absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket,
+                        std::span<const FramePart> parts, uint64_t step, int from_rank,
+                        std::span<std::span<const std::byte>> bodies) {
   size_t position = 0;
   for (size_t slot = 0; slot < bucket.size(); ++slot) {
     const Compressor& codec = *bucket[slot].codec;
@@ -99,8 +102,9 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
                                  .step = step,
                                  .elements = parts[slot].shape.elements()};
     size_t frame_bytes = 0;
-    LACONIC_ASSIGN_OR_RETURN(bodies[slot], OpenPayload(message.subspan(position), expected, codec.MaxBodyBytes(parts[slot].shape),
-                                                       bucket[slot].name, from_rank, &frame_bytes));
+    LACONIC_ASSIGN_OR_RETURN(bodies[slot],
+                             OpenPayload(message.subspan(position), expected, codec.MaxBodyBytes(parts[slot].shape),
+                                         bucket[slot].name, from_rank, &frame_bytes));
     position += frame_bytes;
   }
   if (position != message.size()) {
@@ -116,7 +120,8 @@ absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int f
 }
 
 absl::Status TooLong(int rank, uint64_t body_bytes, size_t limit_bytes) {
-  return absl::DataLossError(fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes, limit_bytes));
+  return absl::DataLossError(
+      fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes, limit_bytes));
 }
 
 }  // namespace laconic

@@ -1,4 +1,5 @@
-// Payload frames of a whole bucket: encoded side by side into memory sized once, sent as one message per destination, opened again.
+// Payload frames of a whole bucket: encoded side by side into memory sized once, sent as one message per destination,
+// opened again.
 #pragma once
 
 #include <cstddef>
@@ -29,12 +30,13 @@ class FrameOutbox {
 
   struct EncodeJob {
     uint64_t step = 0;
-    RngKey key;               // tensor and stream are filled in; stream = stream_base + part
+    RngKey key;  // tensor and stream are filled in; stream = stream_base + part
     uint32_t stream_base = 0;
     bool leave_residual = false;  // EncodeResidual instead of Encode
     bool measure = false;         // sum |m|^2 and |m - C(m)|^2 into the result; implies leave_residual
   };
-  // Encodes every frame; message(destination, slot) gives its floats. In parallel over frames; the bytes do not depend on that.
+  // Encodes every frame; message(destination, slot) gives its floats. In parallel over frames; the bytes do not depend
+  // on that.
   absl::Status Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
                       absl::FunctionRef<std::span<float>(size_t destination, size_t slot)> message, WorkerPool* pool,
                       BucketResult& result);
@@ -58,8 +60,9 @@ class FrameOutbox {
 
 // Opens the frames of one message, one per slot: checks every header and checksum. bodies[slot] receives the body.
 //   parts: one per slot, as the sender's outbox has them.   message: untrusted.
-absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket, std::span<const FramePart> parts,
-                        uint64_t step, int from_rank, std::span<std::span<const std::byte>> bodies);
+absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket,
+                        std::span<const FramePart> parts, uint64_t step, int from_rank,
+                        std::span<std::span<const std::byte>> bodies);
 
 // A decoder's error with the tensor and the rank its bytes came from; OK passes through.
 absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank);

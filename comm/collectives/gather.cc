@@ -1,8 +1,9 @@
-// Strategy gather: every rank's payload goes to every rank, and each decodes all of them in rank order, its own included.
+// Strategy gather: every rank's payload goes to every rank, and each decodes all of them in rank order, its own
+// included.
 //
 //   wire: one Exchange of headers, one of bodies; (n-1) b bytes sent per rank.   memory: n payloads.
-//   One compression per rank and step; the mean is exact in what was sent. Cost grows with n: a top-k of ratio r meets the
-//   dense ring at about n = 1/r ranks.
+//   One compression per rank and step; the mean is exact in what was sent. Cost grows with n: a top-k of ratio r meets
+//   the dense ring at about n = 1/r ranks.
 #include <algorithm>
 
 #include "comm/collectives/strategies.h"
@@ -32,8 +33,6 @@ class GatherStrategy final : public AllreduceStrategy {
     for (int rank = 0; rank < comm.size(); ++rank) {
       if (rank != comm.rank()) inbox_[rank].resize(outbox_.max_message_bytes());
     }
-    sends_.reserve(comm.size());
-    receives_.reserve(comm.size());
   }
 
   std::string ToString() const override { return "gather"; }
@@ -83,7 +82,8 @@ class GatherStrategy final : public AllreduceStrategy {
 
   absl::Status Encode(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                       BucketResult& result) {
-    ForEach(options_.pool, bucket.size(), [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
+    ForEach(options_.pool, bucket.size(),
+            [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
     const FrameOutbox::EncodeJob job{
         .step = step.step,
         .key = {.seed = options_.seed, .step = step.step, .rank = static_cast<uint32_t>(comm.rank())},
@@ -94,22 +94,23 @@ class GatherStrategy final : public AllreduceStrategy {
   }
 
   absl::Status ExchangeBodies(Communicator& comm) {
-    sends_.clear();
-    receives_.clear();
+    ExchangeBatch& batch = comm.NewBatch();
     for (int rank = 0; rank < comm.size(); ++rank) {
       if (rank == comm.rank()) continue;
-      if (headers_.body_bytes(rank) > inbox_[rank].size()) return TooLong(rank, headers_.body_bytes(rank), inbox_[rank].size());
-      sends_.push_back({.to = rank, .bytes = outbox_.message(0)});
-      receives_.push_back({.from = rank, .bytes = std::span(inbox_[rank]).first(headers_.body_bytes(rank))});
+      if (headers_.body_bytes(rank) > inbox_[rank].size())
+        return TooLong(rank, headers_.body_bytes(rank), inbox_[rank].size());
+      batch.sends.push_back({.to = rank, .bytes = outbox_.message(0)});
+      batch.receives.push_back({.from = rank, .bytes = std::span(inbox_[rank]).first(headers_.body_bytes(rank))});
     }
-    return comm.Exchange(sends_, receives_);
+    return comm.Exchange(batch);
   }
 
   // direction <- mean over ranks of what they sent, tensor by tensor, ranks in order.
   absl::Status Decode(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step) {
     for (int rank = 0; rank < comm.size(); ++rank) {
       const std::span<const std::byte> message =
-          rank == comm.rank() ? outbox_.message(0) : std::span<const std::byte>(inbox_[rank]).first(headers_.body_bytes(rank));
+          rank == comm.rank() ? outbox_.message(0)
+                              : std::span<const std::byte>(inbox_[rank]).first(headers_.body_bytes(rank));
       LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, parts_, step.step, rank,
                                          std::span(bodies_).subspan(rank * bucket.size(), bucket.size())));
     }
@@ -121,7 +122,8 @@ class GatherStrategy final : public AllreduceStrategy {
       statuses_[slot] = absl::OkStatus();
       for (int rank = 0; rank < comm.size() && statuses_[slot].ok(); ++rank) {
         statuses_[slot] = NamePeer(
-            tensor.codec->DecodeAdd(bodies_[rank * bucket.size() + slot], tensor.shape, share, tensor.direction), tensor.name, rank);
+            tensor.codec->DecodeAdd(bodies_[rank * bucket.size() + slot], tensor.shape, share, tensor.direction),
+            tensor.name, rank);
       }
     });
     for (const absl::Status& status : statuses_) LACONIC_RETURN_IF_ERROR(status);
@@ -139,15 +141,14 @@ class GatherStrategy final : public AllreduceStrategy {
   std::vector<std::span<const std::byte>> bodies_;  // [rank][slot], into inbox_ and outbox_
   std::span<const std::span<const std::byte>> own_bodies_;
   std::vector<absl::Status> statuses_;
-  std::vector<Outgoing> sends_;
-  std::vector<Incoming> receives_;
   std::vector<float> sent_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeGatherStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                      std::span<GradientSlot> bucket, const StrategyOptions& options) {
+                                                                      std::span<GradientSlot> bucket,
+                                                                      const StrategyOptions& options) {
   LACONIC_RETURN_IF_ERROR(SizeControls(pipeline, bucket, [](const GradientSlot& slot) { return slot.shape; }));
   return std::make_unique<GatherStrategy>(comm, bucket, options);
 }

@@ -1,9 +1,11 @@
-// Strategy hierarchical: float32 inside a node, where the wire is fast, and another strategy between nodes, where it is not.
+// Strategy hierarchical: float32 inside a node, where the wire is fast, and another strategy between nodes, where it is
+// not.
 //
 //   1  header among all ranks: every gradient finite, all at the same step
 //   2  dense sum inside the node, scaled so that the mean over nodes is the mean over ranks
-//   3  the node's first rank, its leader, runs the inner strategy with the other leaders; leaders alone keep error and shift
-//   4  the leader tells its node how that ended and broadcasts mean(s); every rank keeps the shift average H, so directions agree
+//   3  the node's first rank, its leader, runs the inner strategy with the other leaders; leaders alone keep error and
+//   shift 4  the leader tells its node how that ended and broadcasts mean(s); every rank keeps the shift average H, so
+//   directions agree
 #include <algorithm>
 #include <map>
 
@@ -34,8 +36,8 @@ struct Verdict {
 
 class HierarchicalStrategy final : public AllreduceStrategy {
  public:
-  HierarchicalStrategy(Communicator& comm, std::span<const GradientSlot> bucket, const StrategyOptions& options, Groups groups,
-                       std::unique_ptr<AllreduceStrategy> inner)
+  HierarchicalStrategy(Communicator& comm, std::span<const GradientSlot> bucket, const StrategyOptions& options,
+                       Groups groups, std::unique_ptr<AllreduceStrategy> inner)
       : options_(options),
         fingerprint_(BucketFingerprint(bucket, "hierarchical", options.bucket)),
         groups_(std::move(groups)),
@@ -86,11 +88,14 @@ class HierarchicalStrategy final : public AllreduceStrategy {
     LACONIC_RETURN_IF_ERROR(Broadcast(*groups_.node, 0, std::as_writable_bytes(std::span(&verdict, 1))));
     LACONIC_RETURN_IF_ERROR(inner);
     if (verdict.failure != 0) {
-      return absl::Status(static_cast<absl::StatusCode>(verdict.failure), "this node's first rank failed between the nodes");
+      return absl::Status(static_cast<absl::StatusCode>(verdict.failure),
+                          "this node's first rank failed between the nodes");
     }
     if (verdict.bad_rank >= 0) {  // finite on every rank, but the node's sum is not
-      result.non_finite = BucketResult::NonFinite{
-          .rank = verdict.bad_rank, .tensor = TensorId{verdict.bad_tensor}, .index = verdict.bad_index, .value = verdict.bad_value};
+      result.non_finite = BucketResult::NonFinite{.rank = verdict.bad_rank,
+                                                  .tensor = TensorId{verdict.bad_tensor},
+                                                  .index = verdict.bad_index,
+                                                  .value = verdict.bad_value};
       return absl::OkStatus();
     }
     return Broadcast(*groups_.node, 0, std::as_writable_bytes(BucketDirections(bucket)));
@@ -102,6 +107,11 @@ class HierarchicalStrategy final : public AllreduceStrategy {
     } else {
       for (GradientSlot& slot : bucket) slot.control.Direction(slot.direction);
     }
+  }
+
+  void AddTraffic(Traffic& total) const override {
+    total += groups_.node->traffic();
+    if (groups_.leaders != nullptr) total += groups_.leaders->traffic();
   }
 
  private:
@@ -117,7 +127,8 @@ class HierarchicalStrategy final : public AllreduceStrategy {
     for (size_t slot = 0; slot < bucket.size(); ++slot) bucket[slot].gradient = own_gradients_[slot];
   }
 
-  absl::Status RunInner(std::span<GradientSlot> bucket, const StepContext& step, float error_scale, BucketResult& result) {
+  absl::Status RunInner(std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
+                        BucketResult& result) {
     for (float& value : node_gradient_) value *= node_weight_;
     absl::Status status;
     WithNodeGradients(bucket, [&] { status = inner_->Run(*groups_.leaders, bucket, step, error_scale, result); });
@@ -144,7 +155,8 @@ absl::StatusOr<std::vector<int>> NodesOfRanks(Communicator& comm, int ranks_per_
   }
   const uint64_t own_host = Hash64(comm.host());
   std::vector<uint64_t> hosts(comm.size());
-  LACONIC_RETURN_IF_ERROR(Allgather(comm, std::as_bytes(std::span(&own_host, 1)), std::as_writable_bytes(std::span(hosts))));
+  LACONIC_RETURN_IF_ERROR(
+      Allgather(comm, std::as_bytes(std::span(&own_host, 1)), std::as_writable_bytes(std::span(hosts))));
   std::map<uint64_t, int> index_of_host;
   for (int rank = 0; rank < comm.size(); ++rank) {
     nodes[rank] = index_of_host.emplace(hosts[rank], static_cast<int>(index_of_host.size())).first->second;
@@ -156,9 +168,11 @@ absl::StatusOr<Groups> SplitIntoNodes(Communicator& comm, int ranks_per_node) {
   LACONIC_ASSIGN_OR_RETURN(const std::vector<int> nodes, NodesOfRanks(comm, ranks_per_node));
   Groups groups;
   for (int rank = 0; rank < comm.size(); ++rank) {
-    if (std::find(nodes.begin(), nodes.begin() + rank, nodes[rank]) == nodes.begin() + rank) groups.leader_ranks.push_back(rank);
+    if (std::find(nodes.begin(), nodes.begin() + rank, nodes[rank]) == nodes.begin() + rank)
+      groups.leader_ranks.push_back(rank);
   }
-  const bool leads = std::find(groups.leader_ranks.begin(), groups.leader_ranks.end(), comm.rank()) != groups.leader_ranks.end();
+  const bool leads =
+      std::find(groups.leader_ranks.begin(), groups.leader_ranks.end(), comm.rank()) != groups.leader_ranks.end();
   LACONIC_ASSIGN_OR_RETURN(groups.node, comm.Split(nodes[comm.rank()], comm.rank()));
   LACONIC_ASSIGN_OR_RETURN(groups.leaders, comm.Split(leads ? 0 : -1, comm.rank()));
   return groups;
@@ -166,7 +180,8 @@ absl::StatusOr<Groups> SplitIntoNodes(Communicator& comm, int ranks_per_node) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(const Pipeline& pipeline, Communicator& comm,
+absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(const Pipeline& pipeline,
+                                                                            Communicator& comm,
                                                                             std::span<GradientSlot> bucket,
                                                                             const StrategyOptions& options) {
   LACONIC_ASSIGN_OR_RETURN(Groups groups, SplitIntoNodes(comm, pipeline.strategy.ranks_per_node));

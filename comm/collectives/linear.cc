@@ -1,7 +1,8 @@
-// Strategy linear: the codec's message is rounds of floats that may be summed before decoding, so the wire carries plain allreduces.
+// Strategy linear: the codec's message is rounds of floats that may be summed before decoding, so the wire carries
+// plain allreduces.
 //
-//   wire: one Exchange of headers, then per round an allreduce of f floats: 2 (n-1)/n 4f bytes sent per rank, whatever n is.
-//   The mean is exact in what was sent, and error control subtracts this rank's own reconstruction.
+//   wire: one Exchange of headers, then per round an allreduce of f floats: 2 (n-1)/n 4f bytes sent per rank, whatever
+//   n is. The mean is exact in what was sent, and error control subtracts this rank's own reconstruction.
 #include <algorithm>
 
 #include "comm/collectives/strategies.h"
@@ -95,7 +96,9 @@ class LinearStrategy final : public AllreduceStrategy {
   }
 
  private:
-  std::span<float> RoundOf(size_t slot) { return std::span(round_).subspan(offsets_[slot], offsets_[slot + 1] - offsets_[slot]); }
+  std::span<float> RoundOf(size_t slot) {
+    return std::span(round_).subspan(offsets_[slot], offsets_[slot + 1] - offsets_[slot]);
+  }
 
   absl::Status ForEachSlot(std::span<GradientSlot> bucket, absl::FunctionRef<absl::Status(size_t)> body) {
     ForEach(options_.pool, bucket.size(), [&](size_t slot) { statuses_[slot] = body(slot); });
@@ -135,14 +138,16 @@ class LinearStrategy final : public AllreduceStrategy {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeLinearStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                      std::span<GradientSlot> bucket, const StrategyOptions& options) {
+                                                                      std::span<GradientSlot> bucket,
+                                                                      const StrategyOptions& options) {
   LACONIC_RETURN_IF_ERROR(SizeControls(pipeline, bucket, [](const GradientSlot& slot) { return slot.shape; }));
   for (GradientSlot& slot : bucket) {
     const RngKey key{.seed = options.seed, .tensor = Index(slot.id)};
     slot.session = slot.codec->NewLinearSession(slot.shape, key.Shared());
     if (slot.session == nullptr) {
       return absl::InvalidArgumentError(
-          fmt::format("{} is not linear: its payloads cannot be summed before decoding; use gather or scatter", slot.codec->ToString()));
+          fmt::format("{} is not linear: its payloads cannot be summed before decoding; use gather or scatter",
+                      slot.codec->ToString()));
     }
   }
   return std::make_unique<LinearStrategy>(comm, bucket, options);

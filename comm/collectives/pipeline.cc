@@ -108,7 +108,8 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
   Pipeline pipeline;
   const SpecCall *codec = nullptr, *control = nullptr, *strategy = nullptr;
   auto once = [](const SpecCall*& slot, const SpecCall& call, std::string_view what) -> absl::Status {
-    if (slot != nullptr) return SpecError(call.column, fmt::format("a second {}, {}, after {}", what, call.name, slot->name));
+    if (slot != nullptr)
+      return SpecError(call.column, fmt::format("a second {}, {}, after {}", what, call.name, slot->name));
     slot = &call;
     return absl::OkStatus();
   };
@@ -129,9 +130,11 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
   if (codec == nullptr) {
     LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
   }
-  if (pipeline.dense() && (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {
-    return SpecError(strategy->column, fmt::format("dense sends float32 as it is and takes no codec and no error control, not {}",
-                                                   codec != nullptr ? codec->ToString() : control->ToString()));
+  if (pipeline.dense() &&
+      (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {
+    return SpecError(strategy->column,
+                     fmt::format("dense sends float32 as it is and takes no codec and no error control, not {}",
+                                 codec != nullptr ? codec->ToString() : control->ToString()));
   }
   if (control == nullptr) pipeline.control = DefaultControl(pipeline.codec->traits(Shape::Flat(1 << 20)));
   return pipeline;

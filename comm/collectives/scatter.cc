@@ -1,12 +1,13 @@
 // Strategy scatter: two-phase compressed allreduce. Every tensor is cut into one shard per rank.
 //
-//   phase 1  rank i encodes each shard of its message and sends shard j to its owner, rank j; the owner decodes and averages, in rank order
-//   phase 2  the owner re-encodes the average under an error control of its own and sends it to all; every rank decodes every shard, the
+//   phase 1  rank i encodes each shard of its message and sends shard j to its owner, rank j; the owner decodes and
+//   averages, in rank order phase 2  the owner re-encodes the average under an error control of its own and sends it to
+//   all; every rank decodes every shard, the
 //            owner its own re-encoding too, so that all hold the same bits
 //
 //   wire: four Exchanges, two of headers; 2 (n-1)/n b bytes sent per rank, whatever n is.
-//   Two compressions. Without the owner's own error the second would be a bias that nothing corrects, and EControl stalls
-//   (docs/algorithms.md); with it the invariant of shift methods is H + owner error = mean h.
+//   Two compressions. Without the owner's own error the second would be a bias that nothing corrects, and EControl
+//   stalls (docs/algorithms.md); with it the invariant of shift methods is H + owner error = mean h.
 #include <algorithm>
 
 #include "comm/collectives/strategies.h"
@@ -60,8 +61,6 @@ class ScatterStrategy final : public AllreduceStrategy {
       shard_inbox_[rank].resize(owner_outbox_.max_message_bytes());
       mean_inbox_[rank].resize(outbox_.max_message_bytes());
     }
-    sends_.reserve(ranks_);
-    receives_.reserve(ranks_);
   }
 
   std::string ToString() const override { return "scatter"; }
@@ -112,7 +111,8 @@ class ScatterStrategy final : public AllreduceStrategy {
         std::fill(sent.begin(), sent.end(), 0.0f);
         for (int rank = 0; rank < ranks_; ++rank) {
           // Sealed here in this step, from a tensor of this shape: it cannot fail.
-          tensor.codec->DecodeAdd(own_bodies_[rank * slots_ + slot], PartShape(rank, slot), 1.0f, Shard(sent, rank)).IgnoreError();
+          tensor.codec->DecodeAdd(own_bodies_[rank * slots_ + slot], PartShape(rank, slot), 1.0f, Shard(sent, rank))
+              .IgnoreError();
         }
       }
       tensor.control.Commit(tensor.gradient, sent);
@@ -131,13 +131,17 @@ class ScatterStrategy final : public AllreduceStrategy {
     return {.seed = options_.seed, .step = step.step, .rank = static_cast<uint32_t>(own_)};
   }
 
-  absl::Status EncodeShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale, BucketResult& result) {
-    ForEach(options_.pool, slots_, [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
+  absl::Status EncodeShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
+                            BucketResult& result) {
+    ForEach(options_.pool, slots_,
+            [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
     const FrameOutbox::EncodeJob job{
         .step = step.step, .key = Key(step), .leave_residual = keeps_error_, .measure = options_.measure_error};
     LACONIC_RETURN_IF_ERROR(outbox_.Encode(
         bucket, job,
-        [&](size_t destination, size_t slot) { return Shard(bucket[slot].control.message(), static_cast<int>(destination)); },
+        [&](size_t destination, size_t slot) {
+          return Shard(bucket[slot].control.message(), static_cast<int>(destination));
+        },
         options_.pool, result));
     for (int rank = 0; rank < ranks_; ++rank) {
       LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(rank), bucket, PartsOf(rank), step.step, own_,
@@ -150,24 +154,25 @@ class ScatterStrategy final : public AllreduceStrategy {
 
   absl::Status ExchangeBodies(Communicator& comm, std::vector<std::vector<std::byte>>& inbox,
                               absl::FunctionRef<std::span<const std::byte>(int to)> message) {
-    sends_.clear();
-    receives_.clear();
+    ExchangeBatch& batch = comm.NewBatch();
     for (int rank = 0; rank < ranks_; ++rank) {
       if (rank == own_) continue;
-      if (headers_.body_bytes(rank) > inbox[rank].size()) return TooLong(rank, headers_.body_bytes(rank), inbox[rank].size());
-      sends_.push_back({.to = rank, .bytes = message(rank)});
-      receives_.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(headers_.body_bytes(rank))});
+      if (headers_.body_bytes(rank) > inbox[rank].size())
+        return TooLong(rank, headers_.body_bytes(rank), inbox[rank].size());
+      batch.sends.push_back({.to = rank, .bytes = message(rank)});
+      batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(headers_.body_bytes(rank))});
     }
-    return comm.Exchange(sends_, receives_);
+    return comm.Exchange(batch);
   }
 
   // shard_means_ <- mean over ranks of the own shard, ranks in order.
   absl::Status AverageOwnShards(std::span<GradientSlot> bucket, const StepContext& step) {
     for (int rank = 0; rank < ranks_; ++rank) {
       const std::span<const std::byte> message =
-          rank == own_ ? outbox_.message(own_) : std::span<const std::byte>(shard_inbox_[rank]).first(headers_.body_bytes(rank));
-      LACONIC_RETURN_IF_ERROR(
-          OpenFrames(message, bucket, PartsOf(own_), step.step, rank, std::span(bodies_).subspan(rank * slots_, slots_)));
+          rank == own_ ? outbox_.message(own_)
+                       : std::span<const std::byte>(shard_inbox_[rank]).first(headers_.body_bytes(rank));
+      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(own_), step.step, rank,
+                                         std::span(bodies_).subspan(rank * slots_, slots_)));
     }
     const float share = 1.0f / static_cast<float>(ranks_);
     ForEach(options_.pool, slots_, [&](size_t slot) {
@@ -175,14 +180,16 @@ class ScatterStrategy final : public AllreduceStrategy {
       std::fill(mean.begin(), mean.end(), 0.0f);
       statuses_[slot] = absl::OkStatus();
       for (int rank = 0; rank < ranks_ && statuses_[slot].ok(); ++rank) {
-        statuses_[slot] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[rank * slots_ + slot], PartShape(own_, slot), share, mean),
-                                   bucket[slot].name, rank);
+        statuses_[slot] =
+            NamePeer(bucket[slot].codec->DecodeAdd(bodies_[rank * slots_ + slot], PartShape(own_, slot), share, mean),
+                     bucket[slot].name, rank);
       }
     });
     return FirstError(slots_);
   }
 
-  absl::Status EncodeOwnShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale, BucketResult& result) {
+  absl::Status EncodeOwnShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
+                               BucketResult& result) {
     ForEach(options_.pool, slots_, [&](size_t slot) { bucket[slot].owner.Prepare(shard_means_[slot], error_scale); });
     const FrameOutbox::EncodeJob job{
         .step = step.step, .key = Key(step), .stream_base = kOwnerStream, .leave_residual = owner_keeps_error_};
@@ -194,16 +201,18 @@ class ScatterStrategy final : public AllreduceStrategy {
   absl::Status DecodeMeans(std::span<GradientSlot> bucket, const StepContext& step) {
     for (int rank = 0; rank < ranks_; ++rank) {
       const std::span<const std::byte> message =
-          rank == own_ ? owner_outbox_.message(0) : std::span<const std::byte>(mean_inbox_[rank]).first(headers_.body_bytes(rank));
-      LACONIC_RETURN_IF_ERROR(
-          OpenFrames(message, bucket, PartsOf(rank), step.step, rank, std::span(bodies_).subspan(rank * slots_, slots_)));
+          rank == own_ ? owner_outbox_.message(0)
+                       : std::span<const std::byte>(mean_inbox_[rank]).first(headers_.body_bytes(rank));
+      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(rank), step.step, rank,
+                                         std::span(bodies_).subspan(rank * slots_, slots_)));
     }
     ForEach(options_.pool, ranks_ * slots_, [&](size_t item) {
       const int rank = static_cast<int>(item / slots_);
       const size_t slot = item % slots_;
       const std::span<float> shard = Shard(bucket[slot].direction, rank);
       std::fill(shard.begin(), shard.end(), 0.0f);
-      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(rank, slot), 1.0f, shard), bucket[slot].name, rank);
+      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(rank, slot), 1.0f, shard),
+                                 bucket[slot].name, rank);
     });
     return FirstError(ranks_ * slots_);
   }
@@ -229,24 +238,27 @@ class ScatterStrategy final : public AllreduceStrategy {
   std::vector<absl::Status> statuses_;
   std::vector<std::vector<float>> shard_means_;  // [slot]
   std::vector<float> sent_;
-  std::vector<Outgoing> sends_;
-  std::vector<Incoming> receives_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                       std::span<GradientSlot> bucket, const StrategyOptions& options) {
+                                                                       std::span<GradientSlot> bucket,
+                                                                       const StrategyOptions& options) {
   if (comm.size() >= static_cast<int>(kOwnerStream)) {
-    return absl::InvalidArgumentError(fmt::format("scatter takes up to {} ranks, not {}", kOwnerStream - 1, comm.size()));
+    return absl::InvalidArgumentError(
+        fmt::format("scatter takes up to {} ranks, not {}", kOwnerStream - 1, comm.size()));
   }
   auto largest_shard = [&](const GradientSlot& slot) {
     return Shape::Flat(ShardOf(slot.shape.elements(), comm.size(), 0, kShardAlignment).size());
   };
-  LACONIC_RETURN_IF_ERROR(Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
+  LACONIC_RETURN_IF_ERROR(
+      Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
   for (GradientSlot& slot : bucket) {
     const ShardRange own = ShardOf(slot.shape.elements(), comm.size(), comm.rank(), kShardAlignment);
-    slot.owner = ErrorControl(OwnerControl(slot.control.options(), slot.codec->traits(largest_shard(slot))), own.size());
+    slot.owner =
+        ErrorControl(OwnerControl(slot.control.options(), slot.codec->traits(largest_shard(slot))), own.size());
+    slot.owner_begin = own.begin;
   }
   return std::make_unique<ScatterStrategy>(comm, bucket, options);
 }

@@ -15,19 +15,24 @@ namespace laconic {
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeDenseStrategy(Communicator& comm, std::span<GradientSlot> bucket,
                                                                      const StrategyOptions& options);
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeGatherStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                      std::span<GradientSlot> bucket, const StrategyOptions& options);
+                                                                      std::span<GradientSlot> bucket,
+                                                                      const StrategyOptions& options);
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                       std::span<GradientSlot> bucket, const StrategyOptions& options);
+                                                                       std::span<GradientSlot> bucket,
+                                                                       const StrategyOptions& options);
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeLinearStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                      std::span<GradientSlot> bucket, const StrategyOptions& options);
-absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(const Pipeline& pipeline, Communicator& comm,
+                                                                      std::span<GradientSlot> bucket,
+                                                                      const StrategyOptions& options);
+absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(const Pipeline& pipeline,
+                                                                            Communicator& comm,
                                                                             std::span<GradientSlot> bucket,
                                                                             const StrategyOptions& options);
 
 // Shards of a tensor start at multiples of this many elements, so that packed bits and small blocks stay whole.
 inline constexpr size_t kShardAlignment = 64;
 
-// Streams of random numbers within one (step, tensor, rank): parts of the message count up from 0, what an owner re-encodes from here.
+// Streams of random numbers within one (step, tensor, rank): parts of the message count up from 0, what an owner
+// re-encodes from here.
 inline constexpr uint32_t kOwnerStream = 1u << 16;
 
 // Resolves `pipeline.control` for every slot on the shape the codec will see, and sizes slot.control.

@@ -56,11 +56,12 @@ BucketFigures FiguresOf(const Compressor& codec, std::span<const GradientSlot> b
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                std::span<GradientSlot> bucket, const StrategyOptions& options) {
+                                                                std::span<GradientSlot> bucket,
+                                                                const StrategyOptions& options) {
   if (pipeline.strategy.kind == StrategyKind::kAuto) {
     Pipeline resolved = pipeline;
-    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(*pipeline.codec, bucket, comm.size()), comm.size(), options.link,
-                                                pipeline.strategy.dense_allowed)};
+    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(*pipeline.codec, bucket, comm.size()), comm.size(),
+                                                options.link, pipeline.strategy.dense_allowed)};
     return MakeStrategy(resolved, comm, bucket, options);
   }
   switch (pipeline.strategy.kind) {

@@ -10,7 +10,7 @@ namespace laconic {
 
 // The spans must stay valid and in place while a GradientSync or an Optimizer made from them lives.
 struct Parameter {
-  std::string name;           // unique; keys all state, matched by spec patterns: "fc1.weight"
+  std::string name;  // unique; keys all state, matched by spec patterns: "fc1.weight"
   Shape shape;
   std::span<float> weights;   // shape.elements()
   std::span<float> gradient;  // shape.elements(), written by backward

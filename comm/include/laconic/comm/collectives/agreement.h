@@ -15,7 +15,8 @@ struct AgreedFact {
   std::string value;
 };
 
-// OK on all ranks, or FailedPrecondition on all ranks for the first fact (in order) in which some rank differs from rank 0:
+// OK on all ranks, or FailedPrecondition on all ranks for the first fact (in order) in which some rank differs from
+// rank 0:
 //   ranks disagree on shape of tensor fc1.weight: "[256, 784]" on rank 0, "[256, 783]" on rank 2
 // One Exchange of 16 bytes a rank when all agree. Collective.
 absl::Status AgreeOn(Communicator& comm, std::span<const AgreedFact> facts);

@@ -1,5 +1,5 @@
-// How long each strategy takes for one bucket: what `auto` decides by. A pure function of figures that all ranks share, so that all ranks
-// decide alike and a run can be repeated.
+// How long each strategy takes for one bucket: what `auto` decides by. A pure function of figures that all ranks share,
+// so that all ranks decide alike and a run can be repeated.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct BucketFigures {
   std::optional<uint64_t> scatter_bytes;  // of all its shards together; absent: cannot scatter
   std::optional<uint64_t> linear_floats;  // of all rounds together; absent: not linear
   int linear_rounds = 0;
-  double encode_bytes_per_second = 2e9;   // of float32 input, on one rank
-  double decode_bytes_per_second = 4e9;   // of float32 output, per payload
+  double encode_bytes_per_second = 2e9;  // of float32 input, on one rank
+  double decode_bytes_per_second = 4e9;  // of float32 output, per payload
 };
 
 // Seconds for one bucket on n ranks, nothing hidden by overlap; infinity where the codec cannot.

@@ -20,7 +20,8 @@ enum class StrategyKind {
   kAuto,          // the least estimated time, dense included
   kDense,         // ring or halving-doubling of float32
   kGather,        // allgather of payloads; every rank decodes all, in rank order: any codec
-  kScatter,       // two-phase: all-to-all of encoded shards, the owner averages, re-encodes with its own error control, allgather
+  kScatter,       // two-phase: all-to-all of encoded shards, the owner averages, re-encodes with its own error control,
+                  // allgather
   kLinear,        // sums rounds of floats that the codec produces: linear codecs
   kHierarchical,  // dense inside a node, another strategy between nodes
 };
@@ -28,9 +29,9 @@ enum class StrategyKind {
 struct StrategySpec {
   // Without a strategy in the spec the codec's best compressed one is taken, never dense: who asks for a codec gets it.
   StrategyKind kind = StrategyKind::kAuto;
-  bool dense_allowed = false;                   // `auto` in the spec sets it
-  StrategyKind across = StrategyKind::kAuto;    // hierarchical: between nodes
-  int ranks_per_node = 0;                       // hierarchical: consecutive ranks that form a node; 0: those on one host
+  bool dense_allowed = false;                 // `auto` in the spec sets it
+  StrategyKind across = StrategyKind::kAuto;  // hierarchical: between nodes
+  int ranks_per_node = 0;                     // hierarchical: consecutive ranks that form a node; 0: those on one host
 
   std::string ToString() const;  // canonical: "hierarchical(local=2, across=gather)"
 };
@@ -55,9 +56,10 @@ struct Pipeline {
   std::string ToString() const;  // canonical, all three parts: "topk(ratio=0.01, values=fp32)+econtrol+gather"
 };
 
-// A rule's calls, in any order, at most one of each kind. Defaults: codec identity; control econtrol where the codec is contractive and not
-// unbiased (error feedback is never silently absent), else none; strategy: best compressed. "dense" stands alone or with identity.
-// InvalidArgument with column for unknown names (lists codecs, controls, strategies) and for two of a kind.
+// A rule's calls, in any order, at most one of each kind. Defaults: codec identity; control econtrol where the codec is
+// contractive and not unbiased (error feedback is never silently absent), else none; strategy: best compressed. "dense"
+// stands alone or with identity. InvalidArgument with column for unknown names (lists codecs, controls, strategies) and
+// for two of a kind.
 absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const CodecRegistry& registry);
 
 }  // namespace laconic

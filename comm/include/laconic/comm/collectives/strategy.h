@@ -1,7 +1,8 @@
-// How the tensors of one bucket become their mean over ranks: the common interface of dense, gather, scatter, linear and
-// hierarchical, one file each in comm/collectives/.
+// How the tensors of one bucket become their mean over ranks: the common interface of dense, gather, scatter, linear
+// and hierarchical, one file each in comm/collectives/.
 //
-// A step of one bucket:  Run    every slot: prepare the message, encode, exchange, decode; mean(s) is left in slot.direction
+// A step of one bucket:  Run    every slot: prepare the message, encode, exchange, decode; mean(s) is left in
+// slot.direction
 //                        Commit every slot: error control moves, slot.direction becomes the direction
 // or, if any bucket of the step failed or was skipped, no Commit: then nothing that lasts has changed on any rank.
 #pragma once
@@ -49,8 +50,9 @@ struct GradientSlot {
   std::shared_ptr<const Compressor> codec;
   ErrorControl control;                    // of this rank's message
   ErrorControl owner;                      // scatter: of the shard this rank re-encodes
+  size_t owner_begin = 0;                  // where in the tensor that shard begins
   std::unique_ptr<LinearSession> session;  // linear
-  bool follows = false;                    // hierarchical: this rank sends nothing between nodes, its control keeps H alone
+  bool follows = false;  // hierarchical: this rank sends nothing between nodes, its control keeps H alone
 };
 
 // The same on all ranks, fixed when the strategy is made.
@@ -71,8 +73,9 @@ struct BucketResult {
     uint64_t index = 0;
     float value = 0;
   };
-  std::optional<NonFinite> non_finite;  // agreed by all ranks (kSkip, kFail): the first by (rank, tensor); nothing was exchanged
-  uint64_t zeroed_elements = 0;         // this rank's (kZero)
+  std::optional<NonFinite>
+      non_finite;  // agreed by all ranks (kSkip, kFail): the first by (rank, tensor); nothing was exchanged
+  uint64_t zeroed_elements = 0;  // this rank's (kZero)
   double encode_seconds = 0;
   double decode_seconds = 0;
   double message_norm2 = 0;   // sum of |m|^2 over the bucket (measure_error)
@@ -87,20 +90,26 @@ class AllreduceStrategy {
   // What runs, for a person: "gather".
   virtual std::string ToString() const = 0;
 
-  // Every rank calls it with the same step and bucket. Before any gradient moves, ranks exchange a small header with a fingerprint of
-  // (step, bucket, tensors, codec), non-finite findings and payload lengths. Allocates nothing after the first call.
+  // Every rank calls it with the same step and bucket. Before any gradient moves, ranks exchange a small header with a
+  // fingerprint of (step, bucket, tensors, codec), non-finite findings and payload lengths. Allocates nothing after the
+  // first call.
   //   error_scale: see ErrorControl::Prepare.
-  // Errors: transport errors (final); FailedPrecondition when another rank is at another step or bucket; DataLoss for a bad payload
-  // (names rank and tensor); what a rank's encoder said, on all ranks.
-  virtual absl::Status Run(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
-                           BucketResult& result) = 0;
+  // Errors: transport errors (final); FailedPrecondition when another rank is at another step or bucket; DataLoss for a
+  // bad payload (names rank and tensor); what a rank's encoder said, on all ranks.
+  virtual absl::Status Run(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step,
+                           float error_scale, BucketResult& result) = 0;
   virtual void Commit(std::span<GradientSlot> bucket) = 0;
+
+  // Adds what went over communicators of the strategy's own.
+  virtual void AddTraffic(Traffic& total) const {}
 };
 
-// The strategy `pipeline.strategy` for this bucket; `auto` is resolved first, alike on all ranks. Sizes the slots' control, owner and session. InvalidArgument
-// when codec, control and strategy do not go together, with the reason. Collective for hierarchical (it splits `comm`).
+// The strategy `pipeline.strategy` for this bucket; `auto` is resolved first, alike on all ranks. Sizes the slots'
+// control, owner and session. InvalidArgument when codec, control and strategy do not go together, with the reason.
+// Collective for hierarchical (it splits `comm`).
 //   bucket: slots with id, name, shape, gradient, direction set; must stay in place.
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& pipeline, Communicator& comm,
-                                                                std::span<GradientSlot> bucket, const StrategyOptions& options);
+                                                                std::span<GradientSlot> bucket,
+                                                                const StrategyOptions& options);
 
 }  // namespace laconic
