@@ -1,0 +1,124 @@
+#include "compressors/topk.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "compressors/index_coding.h"
+#include "compressors/topk_select.h"
+#include "compressors/varint.h"
+#include "laconic/base/byte_io.h"
+#include "laconic/base/scratch.h"
+#include "laconic/base/status.h"
+
+namespace laconic::internal {
+
+std::string TopK::ToString() const {
+  return fmt::format("topk({}, values={})", sparsity_.ToString(), internal::ToString(values_));
+}
+
+Traits TopK::traits(const Shape& shape) const {
+  const uint64_t d = shape.elements();
+  const uint64_t k = sparsity_.Kept(d);
+  Traits traits;
+  traits.deterministic = true;
+  traits.fixed_size = k == 0 || k == d;
+  if (d == 0) {
+    traits.delta = 1;
+  } else if (k > 0) {
+    const double ratio = static_cast<double>(k) / static_cast<double>(d);
+    traits.delta = ratio * (1 - RelativeLoss(values_, k));  // the kept entries hold at least the share k/d of |x|^2
+    traits.suggested_eta = ratio;
+  }
+  return traits;
+}
+
+size_t TopK::MaxBodyBytes(const Shape& shape) const {
+  const uint64_t d = shape.elements();
+  const uint64_t k = sparsity_.Kept(d);
+  return d == 0 ? 0 : VarintBytes(k) + MaxIndexBytes(k, d) + ValueBytes(values_, k);
+}
+
+absl::StatusOr<size_t> TopK::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                    std::span<std::byte> body) const {
+  const uint64_t d = shape.elements();
+  if (x.size() != d) {
+    return absl::InvalidArgumentError(fmt::format("topk: {} floats for shape {}", x.size(), shape.ToString()));
+  }
+  if (d == 0) return 0;
+  const std::span<uint64_t> indices = Scratch<uint64_t>(ScratchUse::kIndices, sparsity_.Kept(d));
+  if (absl::Status status = SelectTopK(x, indices); !status.ok()) return Annotate(status, "topk");
+  const std::span<float> values = Scratch<float>(ScratchUse::kValues, indices.size());
+  for (size_t j = 0; j < indices.size(); ++j) values[j] = x[indices[j]];
+
+  const IndexPlan plan = PlanIndices(indices, d);
+  ByteWriter out(body);
+  PutVarint(out, indices.size());
+  const std::span<std::byte> index_block = out.Claim(plan.bytes);
+  const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, values.size()));
+  LACONIC_RETURN_IF_ERROR(out.Finish("topk body"));
+  EncodeIndices(indices, d, plan, index_block);
+  EncodeValues(values_, values, value_block);
+  return out.written();
+}
+
+absl::Status TopK::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                             std::span<float> acc) const {
+  const uint64_t d = shape.elements();
+  const uint64_t k = sparsity_.Kept(d);
+  if (acc.size() != d) {
+    return absl::InvalidArgumentError(fmt::format("topk: {} floats for shape {}", acc.size(), shape.ToString()));
+  }
+  if (d == 0) return ByteReader(body).Finish("topk body");
+  return Annotate(DecodeAddEntries(body, k, d, scale, acc), "topk body");
+}
+
+absl::Status TopK::DecodeAddEntries(std::span<const std::byte> body, uint64_t k, uint64_t d, float scale,
+                                    std::span<float> acc) const {
+  ByteReader in(body);
+  LACONIC_ASSIGN_OR_RETURN(const uint64_t count, GetVarint(in));
+  if (count != k) return absl::DataLossError(fmt::format("{} entries, expected {}", count, k));
+  const size_t value_bytes = ValueBytes(values_, k);
+  if (in.remaining() < value_bytes) {
+    return absl::DataLossError(fmt::format("{} bytes do not hold {} values", body.size(), k));
+  }
+  IndexDecoder indices(in.Take(in.remaining() - value_bytes), k, d);
+  LACONIC_ASSIGN_OR_RETURN(const ValueReader values, ValueReader::Open(values_, k, in.Take(value_bytes)));
+
+  std::array<float, IndexDecoder::kChunk> chunk;
+  uint64_t done = 0;
+  for (std::span<const uint64_t> some = indices.Next(); !some.empty(); some = indices.Next()) {
+    LACONIC_RETURN_IF_ERROR(values.Read(done, std::span(chunk).first(some.size())));
+    for (size_t j = 0; j < some.size(); ++j) acc[some[j]] += scale * chunk[j];
+    done += some.size();
+  }
+  return indices.Finish();
+}
+
+}  // namespace laconic::internal
+
+namespace laconic {
+
+CodecInfo TopKInfo() {
+  std::vector<ParameterInfo> parameters = internal::Sparsity::Parameters();
+  parameters.push_back(internal::ValueFormatParameter());
+  return {
+      .name = "topk",
+      .id = CodecId::kTopK,
+      .summary = "the k entries largest in magnitude, exactly, as compactly coded positions and values",
+      .source = "Stich, Cordonnier and Jaggi 2018, arXiv:1809.07599",
+      .parameters = parameters,
+      .create = [parameters](const SpecCall& call,
+                             const CodecRegistry&) -> absl::StatusOr<std::shared_ptr<const Compressor>> {
+        SpecArguments arguments(call, parameters);
+        const internal::ValueFormat values = internal::TakeValueFormat(arguments);
+        LACONIC_ASSIGN_OR_RETURN(const internal::Sparsity sparsity, internal::Sparsity::Take(call, arguments));
+        return std::make_shared<const internal::TopK>(sparsity, values);
+      },
+      .examples = {"topk(ratio=0.01)", "topk(k=3)", "topk(k=0)", "topk(ratio=1)", "topk(ratio=0.1, values=fp16)",
+                   "topk(ratio=0.1, values=bf16)"},
+  };
+}
+
+}  // namespace laconic

@@ -1,0 +1,57 @@
+// The values of a sparse message: k floats in one of three formats, little-endian.
+//
+//   fp32   k x 4 bytes, exact
+//   bf16   k x 2 bytes, rounded to nearest even
+//   fp16   an exponent e (int16), then k x 2 bytes: value = half * 2^e, rounded to nearest even. e puts the largest
+//   magnitude into
+//          [2^15, 2^16), so that values of any size fit: half precision alone would flush a gradient of 1e-8 to zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "laconic/compressors/spec.h"
+
+namespace laconic::internal {
+
+enum class ValueFormat : uint8_t { kFp32, kFp16, kBf16 };
+
+// "fp32", "fp16", "bf16".
+std::string_view ToString(ValueFormat format);
+// The parameter `values` of sparse codecs, and its reading.
+ParameterInfo ValueFormatParameter();
+ValueFormat TakeValueFormat(SpecArguments& arguments);
+
+// Bound on what rounding takes from the energy of `count` values: |decoded - v|^2 <= RelativeLoss |v|^2. A half or a
+// bfloat16 is off by at most u |v|, u = 2^-11 or 2^-8; a half that is tiny beside the largest of its block by at most
+// 2^-40 of that. For bf16 it takes normal floats (|v| >= 2^-126).
+double RelativeLoss(ValueFormat format, uint64_t count);
+
+// Bytes of `count` values.
+size_t ValueBytes(ValueFormat format, uint64_t count);
+
+// values: finite.   out: exactly ValueBytes(format, values.size()) bytes, no alignment required.
+void EncodeValues(ValueFormat format, std::span<const float> values, std::span<std::byte> out);
+
+// Reads an untrusted block of values. Thread-safe (immutable); the block must outlive it.
+class ValueReader {
+ public:
+  // DataLoss if the block is not ValueBytes(format, count) bytes long or its exponent is out of range.
+  static absl::StatusOr<ValueReader> Open(ValueFormat format, uint64_t count, std::span<const std::byte> block);
+
+  // Values [first, first + out.size()). DataLoss "value 3 is inf" if one is not finite.
+  absl::Status Read(uint64_t first, std::span<float> out) const;
+
+ private:
+  ValueReader(ValueFormat format, std::span<const std::byte> values, double unit)
+      : format_(format), values_(values), unit_(unit) {}
+
+  ValueFormat format_;
+  std::span<const std::byte> values_;
+  double unit_;  // 2^e
+};
+
+}  // namespace laconic::internal
