@@ -42,7 +42,7 @@ size_t SealPayload(const PayloadHeader& header, size_t body_bytes, std::span<std
 
 // Checks every field of the frame at the front of `bytes` (untrusted) against what the reader expects, and the checksum, before
 // anything looks at the body. Gives the body. `frame_bytes`, if not null, receives the frame's length (frames may follow one
-// another). DataLoss otherwise: "payload of tensor fc1.weight from rank 3: step 7, expected 8".
+// another); if null, the frame must fill `bytes`. DataLoss otherwise: "payload of tensor fc1.weight from rank 3: step 7, expected 8".
 //   max_body_bytes: the codec's bound for the expected shape.
 absl::StatusOr<std::span<const std::byte>> OpenPayload(std::span<const std::byte> bytes, const PayloadHeader& expected,
                                                        size_t max_body_bytes, std::string_view tensor_name, int from_rank,
