@@ -22,7 +22,9 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # Private flags of all targets here. -ffp-contract=off: a fused multiply-add rounds once where two operations round twice, so
 # ranks built for different machines would decode different bits. Never -march=native, never fast-math, for the same reason.
 add_library(laconic_flags INTERFACE)
-target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -ffp-contract=off
+target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-parameter
+  -Wno-missing-field-initializers  # designated initializers leave members at their defaults: that is their use
+  -ffp-contract=off
   $<$<BOOL:${LACONIC_WERROR}>:-Werror>)
 if(LACONIC_SANITIZE)
   target_compile_options(laconic_flags INTERFACE
