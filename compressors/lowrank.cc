@@ -12,10 +12,8 @@
 #include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
 
-namespace laconic {
+namespace laconic::internal {
 namespace {
-
-using internal::LowRankFactors;
 
 // Both factors in this thread's work memory, and the view of them that products take.
 struct WorkFactors {
@@ -44,9 +42,9 @@ bool MayOverflow(const LowRankFactors& factors) {
 
 absl::Status CheckProductFinite(const LowRankFactors& factors) {
   std::optional<size_t> bad;
-  internal::ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
+  ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
     if (bad.has_value()) return;
-    if (const std::optional<size_t> index = internal::FirstNonFinite(tile)) bad = offset + *index;
+    if (const std::optional<size_t> index = FirstNonFinite(tile)) bad = offset + *index;
   });
   if (!bad.has_value()) return absl::OkStatus();
   return absl::DataLossError(fmt::format("lowrank: element {} of P Q^T is not finite", *bad));
@@ -54,27 +52,30 @@ absl::Status CheckProductFinite(const LowRankFactors& factors) {
 
 }  // namespace
 
-std::string LowRankCodec::ToString() const {
-  return fmt::format("lowrank(rank={}, iterations={})", rank_, iterations_);
-}
+std::string LowRank::ToString() const { return fmt::format("lowrank(rank={}, iterations={})", rank_, iterations_); }
 
-size_t LowRankCodec::RankOf(const Shape& shape) const {
+size_t LowRank::RankOf(const Shape& shape) const {
   return static_cast<size_t>(std::min<uint64_t>(rank_, std::min(shape.rows(), shape.cols())));
 }
 
-Traits LowRankCodec::traits(const Shape& shape) const {
+Traits LowRank::traits(const Shape& shape) const {
   const uint64_t side = std::min(shape.rows(), shape.cols());
   const double delta = side == 0 ? 1.0 : static_cast<double>(RankOf(shape)) / static_cast<double>(side);
-  return {.delta = delta, .fixed_size = true, .linear = true, .suggested_eta = delta};
+  Traits traits;
+  traits.delta = delta;
+  traits.fixed_size = true;
+  traits.linear = true;
+  traits.suggested_eta = delta;
+  return traits;
 }
 
-absl::Status LowRankCodec::Supports(const Shape& shape) const {
+absl::Status LowRank::Supports(const Shape& shape) const {
   const uint64_t rows = shape.rows();
   const uint64_t cols = shape.cols();
   const size_t rank = RankOf(shape);
-  if (std::max(rows, cols) > internal::kMaxMatrixSide) {
+  if (std::max(rows, cols) > kMaxMatrixSide) {
     return absl::InvalidArgumentError(fmt::format("lowrank takes at most {} rows or columns; {} is {} x {}",
-                                                  internal::kMaxMatrixSide, shape.ToString(), rows, cols));
+                                                  kMaxMatrixSide, shape.ToString(), rows, cols));
   }
   if (rank * (rows + cols) >= rows * cols) {
     return absl::InvalidArgumentError(
@@ -85,12 +86,12 @@ absl::Status LowRankCodec::Supports(const Shape& shape) const {
   return absl::OkStatus();
 }
 
-size_t LowRankCodec::MaxBodyBytes(const Shape& shape) const {
+size_t LowRank::MaxBodyBytes(const Shape& shape) const {
   return RankOf(shape) * (shape.rows() + shape.cols()) * sizeof(float);
 }
 
-absl::StatusOr<size_t> LowRankCodec::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
-                                            std::span<std::byte> body) const {
+absl::StatusOr<size_t> LowRank::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                       std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(Supports(shape));
   const size_t body_bytes = MaxBodyBytes(shape);
   if (body.size() < body_bytes) {
@@ -104,35 +105,35 @@ absl::StatusOr<size_t> LowRankCodec::Encode(std::span<const float> x, const Shap
   const CounterRng rng(key);
   const uint64_t after_start = factors.q.size();  // first block of `rng` not used by Q0
 
-  internal::FillNearlyNormal(rng, 0, factors.q);
+  FillNearlyNormal(rng, 0, factors.q);
   for (int iteration = 0; iteration <= iterations_; ++iteration) {
-    internal::MultiplyMatrixByFactor(x, rows, cols, factors.q, rank, factors.p);
-    LACONIC_RETURN_IF_ERROR(internal::CheckLowRankProduct(x, factors.p));
-    internal::Orthonormalize(factors.p, rows, rng, after_start);
-    internal::MultiplyTransposeByFactor(x, rows, cols, factors.p, rank, factors.q);
-    LACONIC_RETURN_IF_ERROR(internal::CheckLowRankProduct(x, factors.q));
-    if (iteration < iterations_) internal::ScaleColumns(factors.q, cols);
+    MultiplyMatrixByFactor(x, rows, cols, factors.q, rank, factors.p);
+    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.p));
+    Orthonormalize(factors.p, rows, rng, after_start);
+    MultiplyTransposeByFactor(x, rows, cols, factors.p, rank, factors.q);
+    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.q));
+    if (iteration < iterations_) ScaleColumns(factors.q, cols);
   }
-  if (MayOverflow(factors.view) && !CheckProductFinite(factors.view).ok()) return internal::LowRankOverflow();
+  if (MayOverflow(factors.view) && !CheckProductFinite(factors.view).ok()) return LowRankOverflow();
   std::memcpy(body.data(), factors.p.data(), factors.p.size_bytes());
   std::memcpy(body.data() + factors.p.size_bytes(), factors.q.data(), factors.q.size_bytes());
   return body_bytes;
 }
 
-absl::StatusOr<size_t> LowRankCodec::EncodeResidual(std::span<float> x_to_residual, const Shape& shape,
-                                                    const RngKey& key, std::span<std::byte> body) const {
+absl::StatusOr<size_t> LowRank::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
+                                               std::span<std::byte> body) const {
   LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(x_to_residual, shape, key, body));
   // Encode left its factors in this thread's work memory; asking for the same sizes again gives them back.
   const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
-  internal::ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
+  ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
     float* x = x_to_residual.data() + offset;
     for (size_t t = 0; t < tile.size(); ++t) x[t] -= tile[t];
   });
   return body_bytes;
 }
 
-absl::Status LowRankCodec::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
-                                     std::span<float> acc) const {
+absl::Status LowRank::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                                std::span<float> acc) const {
   LACONIC_RETURN_IF_ERROR(Supports(shape));
   if (body.size() != MaxBodyBytes(shape)) {
     return absl::DataLossError(
@@ -141,33 +142,37 @@ absl::Status LowRankCodec::DecodeAdd(std::span<const std::byte> body, const Shap
   const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
   std::memcpy(factors.p.data(), body.data(), factors.p.size_bytes());
   std::memcpy(factors.q.data(), body.data() + factors.p.size_bytes(), factors.q.size_bytes());
-  if (const std::optional<size_t> bad = internal::FirstNonFinite(factors.p)) {
+  if (const std::optional<size_t> bad = FirstNonFinite(factors.p)) {
     return absl::DataLossError(fmt::format("lowrank body: element {} of P is {}", *bad, factors.p[*bad]));
   }
-  if (const std::optional<size_t> bad = internal::FirstNonFinite(factors.q)) {
+  if (const std::optional<size_t> bad = FirstNonFinite(factors.q)) {
     return absl::DataLossError(fmt::format("lowrank body: element {} of Q is {}", *bad, factors.q[*bad]));
   }
   if (MayOverflow(factors.view)) LACONIC_RETURN_IF_ERROR(CheckProductFinite(factors.view));
-  internal::ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
+  ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
     float* sum = acc.data() + offset;
     for (size_t t = 0; t < tile.size(); ++t) sum[t] += scale * tile[t];
   });
   return absl::OkStatus();
 }
 
-std::unique_ptr<LinearSession> LowRankCodec::NewLinearSession(const Shape& shape, const RngKey& init) const {
+std::unique_ptr<LinearSession> LowRank::NewLinearSession(const Shape& shape, const RngKey& init) const {
   if (!Supports(shape).ok()) return nullptr;
-  return std::make_unique<internal::LowRankSession>(shape.rows(), shape.cols(), RankOf(shape), init);
+  return std::make_unique<LowRankSession>(shape.rows(), shape.cols(), RankOf(shape), init);
 }
+
+}  // namespace laconic::internal
+
+namespace laconic {
 
 CodecInfo LowRankInfo() {
   const std::vector<ParameterInfo> parameters = {
       {.key = "rank",
-       .type = fmt::format("1..{}", LowRankCodec::kMaxRank),
+       .type = fmt::format("1..{}", internal::LowRank::kMaxRank),
        .default_value = "4",
        .help = "columns of the factors, clamped to the smaller side of each matrix"},
       {.key = "iterations",
-       .type = fmt::format("0..{}", LowRankCodec::kMaxIterations),
+       .type = fmt::format("0..{}", internal::LowRank::kMaxIterations),
        .default_value = "1",
        .help = "rounds of subspace iteration when a tensor is sent as bytes (gather, scatter, server)"},
   };
@@ -180,10 +185,10 @@ CodecInfo LowRankInfo() {
       .create = [parameters](const SpecCall& call,
                              const CodecRegistry&) -> absl::StatusOr<std::shared_ptr<const Compressor>> {
         SpecArguments arguments(call, parameters);
-        const int64_t rank = arguments.Integer("rank", 4, 1, LowRankCodec::kMaxRank);
-        const int64_t iterations = arguments.Integer("iterations", 1, 0, LowRankCodec::kMaxIterations);
+        const int64_t rank = arguments.Integer("rank", 4, 1, internal::LowRank::kMaxRank);
+        const int64_t iterations = arguments.Integer("iterations", 1, 0, internal::LowRank::kMaxIterations);
         LACONIC_RETURN_IF_ERROR(arguments.Finish());
-        return std::make_shared<LowRankCodec>(static_cast<size_t>(rank), static_cast<int>(iterations));
+        return std::make_shared<internal::LowRank>(static_cast<size_t>(rank), static_cast<int>(iterations));
       },
       .examples = {"lowrank(rank=4)", "lowrank(rank=1, iterations=0)", "lowrank(rank=2, iterations=1)",
                    "lowrank(rank=3, iterations=2)"},

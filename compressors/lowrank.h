@@ -9,7 +9,7 @@
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/compressors/compressor.h"
 
-namespace laconic {
+namespace laconic::internal {
 
 // Two faces. The linear session is the paper's Algorithm 1: two rounds whose floats are summed over ranks, the mean's
 // column space found by one power-iteration step from a warm start (lowrank_session.h). The byte face is one message
@@ -24,13 +24,13 @@ namespace laconic {
 // of G are independent and alike, so E Pi is diagonal with trace r, and its entries pi_j fall as the s_j do;
 // Chebyshev's sum inequality gives E tr(Pi S^2) >= r/min(rows, cols) |M|^2, with equality for a flat spectrum.
 // Thread-safe.
-class LowRankCodec : public Compressor {
+class LowRank : public Compressor {
  public:
   static constexpr int64_t kMaxRank = 1 << 16;
   static constexpr int64_t kMaxIterations = 16;
 
   // rank in 1..kMaxRank (clamped to min(rows, cols) of each tensor), iterations in 0..kMaxIterations.
-  LowRankCodec(size_t rank, int iterations) : rank_(rank), iterations_(iterations) {}
+  LowRank(size_t rank, int iterations) : rank_(rank), iterations_(iterations) {}
 
   CodecId id() const override { return CodecId::kLowRank; }
   std::string ToString() const override;
@@ -57,6 +57,11 @@ class LowRankCodec : public Compressor {
   int iterations_;
 };
 
+}  // namespace laconic::internal
+
+namespace laconic {
+
+// lowrank(rank=4, iterations=1).
 CodecInfo LowRankInfo();
 
 }  // namespace laconic
