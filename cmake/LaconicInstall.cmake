@@ -1,6 +1,78 @@
-# Install rules: one export file per component.
+# Install rules. A component <c> is three files in lib/cmake/laconic: laconic-<c>.cmake (its target), laconic-<c>-needs.cmake
+# (what must be found before it) and the headers and library themselves. pkg-config users get laconic.pc and laconic-mpi.pc.
+include(CMakePackageConfigHelpers)
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/laconic)
+set(generated_folder ${PROJECT_BINARY_DIR}/package)
 get_property(laconic_components GLOBAL PROPERTY LACONIC_COMPONENTS)
+
+# laconic_link_items(<component> <variable>): what a program that links the installed component links as well. Of a shared
+# library that is what is PUBLIC, of a static one everything.
+function(laconic_link_items component variable)
+  get_target_property(links laconic_${component} INTERFACE_LINK_LIBRARIES)
+  set(items "")
+  foreach(link IN LISTS links)
+    string(REGEX REPLACE "^[$]<LINK_ONLY:(.*)>$" "\\1" link "${link}")
+    if(NOT link MATCHES "^[$]<BUILD_INTERFACE:")
+      list(APPEND items "${link}")
+    endif()
+  endforeach()
+  set(${variable} "${items}" PARENT_SCOPE)
+endfunction()
+
+set(pkgconfig_requires "")
+set(pkgconfig_libraries "")
+set(pkgconfig_link_paths "")
 foreach(component IN LISTS laconic_components)
-  install(EXPORT laconic-${component} NAMESPACE laconic:: FILE laconic-${component}.cmake
-    DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/laconic)
+  set(needs "")
+  laconic_link_items(${component} items)
+  foreach(item IN LISTS items)
+    if(item MATCHES "^laconic(_|::)(.+)$")
+      string(APPEND needs "laconic_component(${CMAKE_MATCH_2})\n")
+    elseif(item MATCHES "^absl::(.+)$")
+      string(APPEND needs "find_dependency(absl)\n")
+      list(APPEND pkgconfig_requires absl_${CMAKE_MATCH_1})
+    elseif(item STREQUAL "Threads::Threads")
+      string(APPEND needs "find_dependency(Threads)\n")
+      list(APPEND pkgconfig_link_paths -pthread)
+    elseif(item STREQUAL "MPI::MPI_C")
+      # FindMPI reports nothing for a language that is not enabled.
+      string(APPEND needs "if(NOT CMAKE_C_COMPILER_LOADED)\n  enable_language(C)\nendif()\nfind_dependency(MPI COMPONENTS C)\n")
+    elseif(IS_ABSOLUTE "${item}")
+      list(APPEND pkgconfig_link_paths ${item})
+    else()
+      message(FATAL_ERROR "laconic::${component} links ${item}: say in cmake/LaconicInstall.cmake how its users find that")
+    endif()
+  endforeach()
+  if(NOT component STREQUAL "comm_mpi")
+    list(PREPEND pkgconfig_libraries -llaconic_${component})  # users before what they use
+  endif()
+  file(WRITE ${generated_folder}/laconic-${component}-needs.cmake "${needs}")
+  install(FILES ${generated_folder}/laconic-${component}-needs.cmake DESTINATION ${package_folder})
+  install(EXPORT laconic-${component} NAMESPACE laconic:: FILE laconic-${component}.cmake DESTINATION ${package_folder})
+endforeach()
+
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/laconic-config.cmake.in ${generated_folder}/laconic-config.cmake
+  INSTALL_DESTINATION ${package_folder} NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+write_basic_package_version_file(${generated_folder}/laconic-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${generated_folder}/laconic-config.cmake ${generated_folder}/laconic-config-version.cmake
+  DESTINATION ${package_folder})
+
+# pkg-config. The prefix is written relative to the file, so that the installed tree may be moved.
+list(REMOVE_DUPLICATES pkgconfig_requires)
+list(REMOVE_DUPLICATES pkgconfig_link_paths)
+list(JOIN pkgconfig_requires ", " pkgconfig_requires)
+list(JOIN pkgconfig_libraries " " pkgconfig_libraries)
+list(JOIN pkgconfig_link_paths " " pkgconfig_link_paths)
+file(RELATIVE_PATH pkgconfig_to_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+set(pkgconfig_files laconic.pc)
+if(LACONIC_HAS_MPI)
+  list(APPEND pkgconfig_files laconic-mpi.pc)
+  if(NOT BUILD_SHARED_LIBS)
+    find_package(MPI QUIET COMPONENTS C)
+    list(JOIN MPI_C_LIBRARIES " " pkgconfig_mpi_link_paths)
+  endif()
+endif()
+foreach(file IN LISTS pkgconfig_files)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${file}.in ${generated_folder}/${file} @ONLY)
+  install(FILES ${generated_folder}/${file} DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endforeach()
