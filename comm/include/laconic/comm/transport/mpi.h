@@ -24,9 +24,15 @@ class MpiEnvironment {
 };
 
 struct MpiTransportOptions {
-  // Messages longer than this are sent in pieces, since MPI counts are ints. Lowered by tests.
+  // Messages are sent in pieces of at most this many bytes, since MPI counts are ints. At least 1. The same on all
+  // ranks.
   size_t max_piece_bytes = size_t{1} << 30;
 };
+
+// What differs from other transports: MPI can neither tell a sender that its message had a wrong length (only the
+// receiver gets DataLoss) nor take back a message. So after an error the spans of the failed Exchange must stay as they
+// are until the end is aborted or destroyed, and both end the job: the destructor of a poisoned end calls Abort. A
+// transport and its subgroups may be used from different threads at a time: they share a mutex around their MPI calls.
 
 // A transport over a duplicate of MPI_COMM_WORLD. Collective over it.
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport(const MpiTransportOptions& options = {});
