@@ -1,0 +1,77 @@
+// A step of GradientSync allocates nothing once every size has been seen. Counted by replacing the global operator new of this binary.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "absl/synchronization/barrier.h"
+#include "tests/optim/toy_trainer.h"
+
+namespace {
+std::atomic<bool> counting = false;
+std::atomic<int64_t> allocations = 0;
+
+void* Allocate(std::size_t bytes, std::size_t alignment) {
+  if (counting) ++allocations;
+  void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(bytes == 0 ? 1 : bytes)
+                                                        : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+}  // namespace
+
+void* operator new(std::size_t bytes) { return Allocate(bytes, 1); }
+void* operator new[](std::size_t bytes) { return Allocate(bytes, 1); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) { return Allocate(bytes, static_cast<std::size_t>(alignment)); }
+void* operator new[](std::size_t bytes, std::align_val_t alignment) { return Allocate(bytes, static_cast<std::size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace laconic {
+namespace {
+
+using testing::OnRanks;
+using testing::Specs;
+using testing::ToyTrainer;
+
+class EverySpec : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
+  constexpr int kRanks = 4, kWarm = 3, kCounted = 5;
+  absl::Barrier* const start = new absl::Barrier(kRanks);
+  absl::Barrier* const stop = new absl::Barrier(kRanks);
+  allocations = 0;
+  OnRanks(kRanks, [&](Communicator& comm) -> absl::Status {
+    ToyTrainer trainer(comm.rank());
+    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, GetParam(),
+                                                             {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256, .clip_norm = 1e9}));
+    for (int step = 0; step < kWarm; ++step) LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
+    if (start->Block()) delete start;
+    counting = true;
+    absl::Status status;
+    for (int step = kWarm; step < kWarm + kCounted && status.ok(); ++step) status = trainer.Step(*sync, step, 0.1f);
+    counting = false;  // the first rank to finish ends the count; the others are at most one step behind
+    if (stop->Block()) delete stop;
+    return status;
+  });
+  EXPECT_EQ(allocations, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()), [](const auto& info) { return "spec" + std::to_string(info.index); });
+
+TEST(Counter, CountsAnAllocation) {
+  allocations = 0;
+  counting = true;
+  std::vector<int>* grown = new std::vector<int>(100);
+  counting = false;
+  delete grown;
+  EXPECT_EQ(allocations, 2);
+}
+
+}  // namespace
+}  // namespace laconic

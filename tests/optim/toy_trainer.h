@@ -1,0 +1,108 @@
+// A model of a few tensors with a gradient that each rank can compute at once: least squares towards a target of the rank's own.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "laconic/base/rng.h"
+#include "laconic/base/status.h"
+#include "laconic/comm/transport/in_process.h"
+#include "laconic/optim/gradient_sync.h"
+
+namespace laconic::testing {
+
+// f_rank(w) = |w - target_rank|^2 / 2, so that the mean over ranks is least at the mean target. Gradients carry noise of their own.
+class ToyTrainer {
+ public:
+  explicit ToyTrainer(int rank, float noise = 0.1f) : rank_(rank), noise_(noise) {
+    for (const auto& [name, shape] : std::vector<std::pair<std::string, Shape>>{
+             {"conv.weight", Shape({8, 4, 3, 3})}, {"fc1.weight", Shape({48, 32})}, {"fc1.bias", Shape({48})}, {"fc2.weight", Shape({10, 48})}}) {
+      names_.push_back(name);
+      weights_.emplace_back(shape.elements());
+      gradients_.emplace_back(shape.elements());
+      parameters.push_back({.name = name, .shape = shape, .weights = weights_.back(), .gradient = gradients_.back()});
+    }
+    for (Parameter& parameter : parameters) {  // the vectors above have moved while growing
+      const size_t index = static_cast<size_t>(&parameter - parameters.data());
+      parameter.weights = weights_[index];
+      parameter.gradient = gradients_[index];
+    }
+  }
+
+  void Backward(uint64_t step) {
+    const CounterRng noise(RngKey{.seed = 3, .step = step, .rank = static_cast<uint32_t>(rank_)});
+    size_t draw = 0;
+    for (size_t t = 0; t < parameters.size(); ++t) {
+      for (size_t i = 0; i < weights_[t].size(); ++i) {
+        const float target = static_cast<float>((7 * i + 3 * t) % 11) / 11 + 0.5f * static_cast<float>(rank_);
+        gradients_[t][i] = weights_[t][i] - target + noise_ * (2 * noise.Uniform(draw++) - 1);
+      }
+    }
+  }
+
+  // One step of plain SGD along the directions.
+  absl::Status Step(GradientSync& sync, uint64_t step, float learning_rate) {
+    sync.Begin({.step = step, .learning_rate = learning_rate});
+    Backward(step);
+    for (size_t t = parameters.size(); t-- > 0;) sync.MarkReady(TensorId{static_cast<uint32_t>(t)});
+    if (absl::Status status = sync.Finish(); !status.ok()) return status;
+    if (sync.report().skipped) return absl::OkStatus();
+    for (size_t t = 0; t < parameters.size(); ++t) {
+      const std::span<const float> direction = sync.direction(TensorId{static_cast<uint32_t>(t)});
+      for (size_t i = 0; i < direction.size(); ++i) weights_[t][i] -= learning_rate * direction[i];
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<float> AllWeights() const {
+    std::vector<float> all;
+    for (const std::vector<float>& weights : weights_) all.insert(all.end(), weights.begin(), weights.end());
+    return all;
+  }
+  void SetWeights(const std::vector<float>& all) {
+    const float* from = all.data();
+    for (std::vector<float>& weights : weights_) {
+      std::copy(from, from + weights.size(), weights.begin());
+      from += weights.size();
+    }
+  }
+  std::vector<float>& gradient(size_t tensor) { return gradients_[tensor]; }
+
+  std::vector<Parameter> parameters;
+
+ private:
+  int rank_;
+  float noise_;
+  std::vector<std::string> names_;
+  std::vector<std::vector<float>> weights_, gradients_;
+};
+
+// Runs `body` on every rank and expects OK from all.
+inline void OnRanks(int ranks, const std::function<absl::Status(Communicator&)>& body) {
+  const absl::Status status = RunInProcess(ranks, [&](std::unique_ptr<Transport> transport) {
+    Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
+    return body(comm);
+  });
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// The specs of the README's main job, and one of each other control.
+inline const std::vector<std::string>& Specs() {
+  static const auto* const specs = new std::vector<std::string>{
+      "dense",
+      "topk(ratio=0.05)+econtrol",
+      "sign+ef+scatter",
+      "lowrank(rank=2)+ef",
+      "quantize(bits=4)+ef+scatter",
+      "topk(ratio=0.05)+ef21-sgdm+gather",
+      "quantize(bits=8, rounding=stochastic)+diana+gather",
+      "topk(ratio=0.05)+ef+hierarchical(local=2, across=gather)",
+      "fc*.weight: topk(ratio=0.05)+econtrol+scatter; conv*: sign+ef+gather; *: dense"};
+  return *specs;
+}
+
+}  // namespace laconic::testing
