@@ -1,0 +1,163 @@
+#include "examples/train/record.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <optional>
+#include <system_error>
+
+#include "fmt/format.h"
+#include "laconic/base/state.h"
+#include "laconic/base/status.h"
+#include "laconic/comm/collectives/primitives.h"
+#include "nlohmann/json.hpp"
+
+namespace laconic::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double Ratio(double of, double to) { return to > 0 ? of / to : 0; }
+
+// The run that speed-ups are measured against.
+const RunResult* DenseRun(std::span<const RunResult> results) {
+  const auto dense = std::find_if(results.begin(), results.end(), [](const RunResult& r) { return r.spec == "dense"; });
+  return dense == results.end() ? nullptr : &*dense;
+}
+
+std::optional<double> CommunicationSpeedUp(const RunResult& result, const RunResult* dense) {
+  if (dense == nullptr) return std::nullopt;
+  return Ratio(dense->totals.communication_seconds(), result.totals.communication_seconds());
+}
+
+}  // namespace
+
+double HiddenSeconds(const StepReport& report) {
+  return std::max(0.0,
+                  report.encode_seconds + report.exchange_seconds + report.decode_seconds - report.exposed_seconds);
+}
+
+void Totals::Add(const StepFigures& figures, const StepReport& report) {
+  logical_bytes += static_cast<double>(report.logical_bytes);
+  dense_wire_bytes += static_cast<double>(report.dense_wire_bytes);
+  wire_bytes += static_cast<double>(report.wire_bytes_sent);
+  seconds += figures.seconds;
+  compute_seconds += std::max(0.0, figures.seconds - report.exposed_seconds);
+  encode_seconds += report.encode_seconds;
+  exchange_seconds += report.exchange_seconds;
+  decode_seconds += report.decode_seconds;
+  exposed_seconds += report.exposed_seconds;
+  relative_error_sum += report.relative_error;
+  error_norm = report.error_norm;
+  steps += 1;
+  skipped += report.skipped;
+}
+
+absl::StatusOr<Totals> MeanOverRanks(Communicator& comm, const Totals& own) {
+  using Fields = std::array<double, sizeof(Totals) / sizeof(double)>;
+  const Fields fields = std::bit_cast<Fields>(own);
+  std::vector<Fields> all(comm.size());
+  LACONIC_RETURN_IF_ERROR(Allgather(comm, std::as_bytes(std::span(fields)), std::as_writable_bytes(std::span(all))));
+  Fields mean{};
+  for (const Fields& rank : all) {
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] += rank[i] / comm.size();
+  }
+  return std::bit_cast<Totals>(mean);
+}
+
+absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path, bool append) {
+  MetricsFile metrics;
+  if (path.empty()) return metrics;
+  metrics.file_.reset(std::fopen(path.c_str(), append ? "a" : "w"));
+  if (metrics.file_ == nullptr) {
+    return absl::UnavailableError(fmt::format("{}: {}", path, std::generic_category().message(errno)));
+  }
+  return metrics;
+}
+
+void MetricsFile::Write(const std::string& spec, const StepFigures& figures, const StepReport& report) {
+  if (file_ == nullptr) return;
+  Json line = {
+      {"spec", spec},
+      {"step", report.step},
+      {"loss", figures.loss},
+      {"learning_rate", figures.learning_rate},
+      {"skipped", report.skipped},
+      {"logical_bytes", report.logical_bytes},
+      {"wire_bytes", report.wire_bytes_sent},
+      {"wire_bytes_received", report.wire_bytes_received},
+      {"dense_wire_bytes", report.dense_wire_bytes},
+      {"ratio", Ratio(static_cast<double>(report.dense_wire_bytes), static_cast<double>(report.wire_bytes_sent))},
+      {"relative_error", report.relative_error},
+      {"error_norm", report.error_norm},
+      {"zeroed_elements", report.zeroed_elements},
+      {"encode_seconds", report.encode_seconds},
+      {"exchange_seconds", report.exchange_seconds},
+      {"decode_seconds", report.decode_seconds},
+      {"exposed_seconds", report.exposed_seconds},
+      {"hidden_seconds", HiddenSeconds(report)},
+      {"backward_seconds", figures.backward_seconds},
+      {"seconds", figures.seconds}};
+  if (report.skipped) line["skip_reason"] = report.skip_reason;
+  const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::fwrite(text.data(), 1, text.size(), file_.get());
+  std::fflush(file_.get());  // a run that is killed leaves every finished step
+}
+
+std::string FormatTable(std::span<const RunResult> results) {
+  size_t width = 4;
+  for (const RunResult& result : results) width = std::max(width, result.spec.size());
+  const RunResult* dense = DenseRun(results);
+  std::string table = fmt::format("{:<{}}  {:>8}  {:>9}  {:>8}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>9}  {:>9}\n",
+                                  "spec", width, "test acc", "MB sent", "vs dense", "seconds", "compute", "encode",
+                                  "wait", "decode", "comm gain", "|error|");
+  for (const RunResult& result : results) {
+    const Totals& t = result.totals;
+    const std::optional<double> gain = CommunicationSpeedUp(result, dense);
+    table += fmt::format(
+        "{:<{}}  {:>8.4f}  {:>9.2f}  {:>7.1f}x  {:>7.1f}  {:>7.1f}  {:>7.2f}  {:>7.2f}  {:>7.2f}  {:>9}  {:>9.3g}\n",
+        result.spec, width, result.test_accuracy, t.wire_bytes / 1e6, Ratio(t.dense_wire_bytes, t.wire_bytes),
+        t.seconds, t.compute_seconds, t.encode_seconds, t.exchange_seconds, t.decode_seconds,
+        gain ? fmt::format("{:.1f}x", *gain) : "-", t.error_norm);
+  }
+  table +=
+      "MB sent: 10^6 bytes by one rank, headers included. vs dense: bytes of a ring allreduce by those. Times are sums "
+      "of\n"
+      "seconds over the steps; all figures are means over ranks. compute: the trainer did not wait. wait: inside the\n"
+      "transport, hidden behind backward or not. comm gain: encode + wait + decode of dense by that of the row.\n";
+  return table;
+}
+
+absl::Status WriteJson(const std::string& path, std::span<const RunResult> results) {
+  const RunResult* dense = DenseRun(results);
+  Json runs = Json::array();
+  for (const RunResult& result : results) {
+    const Totals& t = result.totals;
+    Json run = {{"spec", result.spec},
+                {"description", result.description},
+                {"test_accuracy", result.test_accuracy},
+                {"final_loss", result.final_loss},
+                {"weight_hash", fmt::format("{:016x}", result.weight_hash)},
+                {"steps", t.steps},
+                {"skipped_steps", t.skipped},
+                {"logical_bytes", t.logical_bytes},
+                {"wire_bytes", t.wire_bytes},
+                {"dense_wire_bytes", t.dense_wire_bytes},
+                {"ratio", Ratio(t.dense_wire_bytes, t.wire_bytes)},
+                {"seconds", t.seconds},
+                {"compute_seconds", t.compute_seconds},
+                {"encode_seconds", t.encode_seconds},
+                {"exchange_seconds", t.exchange_seconds},
+                {"decode_seconds", t.decode_seconds},
+                {"exposed_seconds", t.exposed_seconds},
+                {"mean_relative_error", Ratio(t.relative_error_sum, t.steps)},
+                {"error_norm", t.error_norm}};
+    if (const std::optional<double> gain = CommunicationSpeedUp(result, dense)) run["communication_speed_up"] = *gain;
+    runs.push_back(std::move(run));
+  }
+  const std::string text = Json{{"runs", runs}}.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return WriteFileAtomically(path, std::as_bytes(std::span<const char>(text)));
+}
+
+}  // namespace laconic::train
