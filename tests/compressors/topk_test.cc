@@ -1,0 +1,189 @@
+#include "compressors/topk.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "tests/compressors/sparse_codec.h"
+
+namespace laconic {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Bytes = std::vector<std::byte>;
+
+std::shared_ptr<const Compressor> TopK(const std::string& spec) { return *Create(TopKInfo(), spec); }
+
+TEST(TopK, EncodeThenDecode_KeepsTheTwoLargestMagnitudes) {
+  EXPECT_THAT(RoundTrip(*TopK("topk(k=2)"), std::vector<float>{0.5f, -3.0f, 1.0f, 2.0f}), ElementsAre(0, -3, 0, 2));
+}
+
+TEST(TopK, EncodeResidual_LeavesTheOthersAndExactZeros) {
+  const std::vector<float> residual = Residual(*TopK("topk(k=2)"), std::vector<float>{0.5f, -3.0f, 1.0f, 2.0f});
+  EXPECT_THAT(residual, ElementsAre(0.5f, 0, 1, 0));
+  EXPECT_FALSE(std::signbit(residual[1]));
+}
+
+TEST(TopK, Bf16Values_LeaveTheirRoundingErrorInTheResidual) {
+  const std::vector<float> x = {0.5f, 1 + 0x1p-8f, 0.25f};
+  EXPECT_THAT(RoundTrip(*TopK("topk(k=1, values=bf16)"), x), ElementsAre(0, 1, 0));
+  EXPECT_THAT(Residual(*TopK("topk(k=1, values=bf16)"), x), ElementsAre(0.5f, 0x1p-8f, 0.25f));
+}
+
+TEST(TopK, Fp16Values_HoldGradientsBelowTheRangeOfHalves) {
+  const std::vector<float> x = {0, 0x1p-100f, -3 * 0x1p-101f};
+  EXPECT_THAT(RoundTrip(*TopK("topk(k=2, values=fp16)"), x), ElementsAre(0, 0x1p-100f, -3 * 0x1p-101f));
+}
+
+TEST(TopK, DecodeAdd_AddsTheScaledEntriesOnly) {
+  const auto codec = TopK("topk(k=1)");
+  const Bytes body = EncodeBody(*codec, std::vector<float>{1, 8});
+  std::vector<float> acc = {10, 20};
+  ASSERT_THAT(codec->DecodeAdd(body, Shape::Flat(2), 0.25f, acc), IsOk());
+  EXPECT_THAT(acc, ElementsAre(10, 22));
+}
+
+TEST(TopK, Ratio_KeepsAtLeastOneAndRoundsToNearest) {
+  const auto kept = [](const std::string& spec, size_t elements) {
+    const std::vector<float> y = RoundTrip(*TopK(spec), std::vector<float>(elements, 1.0f));
+    return std::count(y.begin(), y.end(), 1.0f);
+  };
+  EXPECT_EQ(kept("topk(ratio=0.01)", 10), 1);
+  EXPECT_EQ(kept("topk(ratio=0.3)", 5), 2);  // 1.5 rounds away from zero
+  EXPECT_EQ(kept("topk(ratio=0.3)", 1000), 300);
+  EXPECT_EQ(kept("topk(ratio=1)", 7), 7);
+  EXPECT_EQ(kept("topk(k=9)", 7), 7);
+  EXPECT_EQ(kept("topk(k=0)", 7), 0);
+}
+
+TEST(TopK, KeepNone_LeavesAllInTheResidualAndTakesOneByte) {
+  const auto codec = TopK("topk(k=0)");
+  EXPECT_THAT(Residual(*codec, std::vector<float>{1, -0.0f}), ElementsAre(1, 0));
+  EXPECT_EQ(codec->MaxBodyBytes(Shape::Flat(2)), 1u);
+}
+
+TEST(TopK, EmptyTensor_HasAnEmptyBody) {
+  const auto codec = TopK("topk(ratio=0.01)");
+  EXPECT_EQ(codec->MaxBodyBytes(Shape::Flat(0)), 0u);
+  EXPECT_TRUE(EncodeBody(*codec, {}).empty());
+  EXPECT_THAT(DecodeBody(*codec, Bytes(1), 0), HasStatus(absl::StatusCode::kDataLoss, HasSubstr("topk body")));
+}
+
+TEST(TopK, Traits_ClaimTheShareThatIsKept) {
+  const Traits traits = TopK("topk(ratio=0.01)")->traits(Shape({10, 100}));
+  EXPECT_DOUBLE_EQ(*traits.delta, 0.01);
+  EXPECT_DOUBLE_EQ(traits.suggested_eta, 0.01);
+  EXPECT_FALSE(traits.omega.has_value());
+  EXPECT_TRUE(traits.deterministic);
+  EXPECT_FALSE(traits.fixed_size);
+  EXPECT_FALSE(TopK("topk(k=0)")->traits(Shape({10})).delta.has_value());
+  EXPECT_DOUBLE_EQ(*TopK("topk(ratio=0.5, values=bf16)")->traits(Shape({10})).delta, 0.5 * (1 - 0x1p-16));
+}
+
+TEST(TopK, ConstantVector_AttainsDelta) {
+  const std::vector<float> residual = Residual(*TopK("topk(k=3)"), std::vector<float>(10, 2.0f));
+  double energy = 0;
+  for (const float r : residual) energy += r * r;
+  EXPECT_EQ(energy, (1 - 3.0 / 10) * 40);
+}
+
+TEST(TopK, Canonical_SpecsReadBack) {
+  EXPECT_EQ(TopK("topk(ratio=0.010)")->ToString(), "topk(ratio=0.01, values=fp32)");
+  EXPECT_EQ(TopK("topk(values=fp16,k=12)")->ToString(), "topk(k=12, values=fp16)");
+  EXPECT_EQ(TopK("topk(k=12, values=fp16)")->ToString(), "topk(k=12, values=fp16)");
+}
+
+TEST(TopK, RatioAndKTogetherOrNeither_IsInvalidArgumentWithColumn) {
+  for (const char* spec : {"topk", "topk(values=fp32)", "topk(ratio=0.1, k=3)"}) {
+    EXPECT_THAT(Create(TopKInfo(), spec), HasStatus(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("spec column 1: topk takes exactly one of ratio")));
+  }
+}
+
+TEST(TopK, ParametersOutOfRange_AreInvalidArgument) {
+  for (const char* spec : {"topk(ratio=0)", "topk(ratio=1.01)", "topk(ratio=nan)", "topk(k=-1)", "topk(k=0.5)",
+                           "topk(k=3, values=fp64)", "topk(k=3, x=1)", "topk(3)"}) {
+    EXPECT_THAT(Create(TopKInfo(), spec), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("spec column")))
+        << spec;
+  }
+}
+
+TEST(TopK, Encode_NanOrShortBuffer_IsAnErrorAndLeavesTheInput) {
+  const auto codec = TopK("topk(k=1)");
+  std::vector<float> x = {1, std::numeric_limits<float>::quiet_NaN(), 2};
+  Bytes body(codec->MaxBodyBytes(Shape::Flat(3)));
+  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, body),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("topk: element 1 of 3 is ")));
+  x[1] = 5;
+  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, std::span(body).first(5)),
+              HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("topk body")));
+  EXPECT_THAT(x, ElementsAre(1, 5, 2));
+}
+
+// k = 2 of 4096: varint 2, Rice(10), indices {0, 4095} (index_coding_test.cc), values 1 and 2.
+Bytes BodyOfTwo() {
+  std::vector<float> x(4096);
+  x[0] = 1;
+  x[4095] = 2;
+  return EncodeBody(*TopK("topk(k=2)"), x);
+}
+
+TEST(TopK, DecodeAdd_IndexEqualToLength_IsDataLoss) {
+  std::vector<float> x(4097);
+  x[0] = 1;
+  x[4096] = 2;
+  const Bytes body = EncodeBody(*TopK("topk(k=2)"), x);
+  EXPECT_THAT(DecodeBody(*TopK("topk(k=2)"), body, 4096),
+              HasStatus(absl::StatusCode::kDataLoss, "topk body: index 4096 >= 4096 elements"));
+}
+
+TEST(TopK, DecodeAdd_AnotherK_IsDataLoss) {
+  EXPECT_THAT(DecodeBody(*TopK("topk(k=3)"), BodyOfTwo(), 4096),
+              HasStatus(absl::StatusCode::kDataLoss, "topk body: 2 entries, expected 3"));
+  Bytes padded = BodyOfTwo();
+  padded[0] = std::byte{0x82};
+  padded.insert(padded.begin() + 1, std::byte{0});
+  EXPECT_THAT(DecodeBody(*TopK("topk(k=2)"), padded, 4096),
+              HasStatus(absl::StatusCode::kDataLoss, "topk body: varint ends in a zero byte"));
+}
+
+TEST(TopK, DecodeAdd_InfiniteValue_IsDataLoss) {
+  Bytes body = BodyOfTwo();
+  body[body.size() - 1] = std::byte{0x7f};
+  body[body.size() - 2] = std::byte{0x80};
+  EXPECT_THAT(DecodeBody(*TopK("topk(k=2)"), body, 4096),
+              HasStatus(absl::StatusCode::kDataLoss, "topk body: value 1 is inf"));
+}
+
+TEST(TopK, DecodeAdd_EveryTruncationAndOneByteMore_IsDataLoss) {
+  Bytes body = BodyOfTwo();
+  for (size_t size = 0; size < body.size(); ++size) {
+    EXPECT_EQ(DecodeBody(*TopK("topk(k=2)"), std::span(body).first(size), 4096).status().code(),
+              absl::StatusCode::kDataLoss)
+        << size;
+  }
+  body.push_back(std::byte{0});
+  EXPECT_EQ(DecodeBody(*TopK("topk(k=2)"), body, 4096).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(TopK, OnePercentOfBellShaped_TakesSeventyEightTimesFewerBytes) {
+  // 32 bits of value and at most 1.05 * 8.08 of index for one of 100 entries of 32 bits: at least 78 times fewer bytes.
+  std::mt19937 random(3);
+  std::vector<float> x(1'000'000);
+  for (float& value : x) {
+    value = 0;
+    for (int i = 0; i < 4; ++i) value += static_cast<float>(random() >> 8) * 0x1p-24f - 0.5f;
+  }
+  const Bytes body = EncodeBody(*TopK("topk(ratio=0.01)"), x);
+  EXPECT_LE(8.0 * static_cast<double>(body.size()), 10'000 * (32 + 1.05 * 8.08) + 64);
+  EXPECT_LE(body.size(), TopK("topk(ratio=0.01)")->MaxBodyBytes(Shape::Flat(x.size())));
+}
+
+}  // namespace
+}  // namespace laconic
