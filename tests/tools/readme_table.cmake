@@ -1,0 +1,10 @@
+# Fails unless the README holds the method tables as `laconic methods --markdown` prints them.
+execute_process(COMMAND ${LACONIC} methods --markdown OUTPUT_VARIABLE table RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "laconic methods --markdown exited with ${failed}")
+endif()
+file(READ ${README} readme)
+string(FIND "${readme}" "${table}" position)
+if(position EQUAL -1)
+  message(FATAL_ERROR "README.md does not hold the output of `laconic methods --markdown`; it should be:\n${table}")
+endif()
