@@ -1,0 +1,64 @@
+// Half precision on the wire: IEEE binary16 or bfloat16, rounded to nearest, ties to even (float16.h).
+#pragma once
+
+#include <optional>
+
+#include "laconic/compressors/codec_registry.h"
+#include "laconic/compressors/compressor.h"
+
+namespace laconic::internal {
+
+// C(x)_i = 2^E round(x_i / 2^E) with one power of two for the tensor.
+//
+// scale=auto: E brings the largest magnitude into [2^14, 2^15), one binade below fp16's last, so neither overflow nor
+// the denormal
+//   halves that very small tensors would become matter. Contractive for every finite tensor:
+//     fp16  delta = 1 - 2^-22.   Elements down to 2^-28 of the largest become normal halves, in error by at most
+//     u/(1+u) of
+//           themselves, u = 2^-11; those below by at most 2^-25 in units of 2^E, that is 2^-39 of the largest, so that
+//           all d of them add at most d 2^-78 |x|^2. The sum stays below u^2 |x|^2 up to d = 2^45.
+//     bf16  delta = 1 - 2^-16, by the same account with u = 2^-8 and denormals below 2^-140 of the largest.
+// scale=none: E = 0, nothing on the wire for it, and no pass over x for its largest magnitude.
+//     fp16  no claim: magnitudes below 2^-14 lose up to 2^-25 each, in the end all of themselves; those above 65504
+//     saturate. bf16  delta = 1 - 2^-16 for tensors of normal floats (|x_i| >= 2^-126 or 0); denormal floats lose up to
+//     2^-134 each.
+// A magnitude that would round beyond the largest float saturates, at an error below u of itself (float16.h,
+// LimitToFloat).
+//
+// Body: scale=auto: int32 E (0 for a tensor of zeros); the elements as 16-bit values.
+class Cast final : public Compressor {
+ public:
+  enum class Format { kFp16, kBf16 };
+  enum class Scale { kAuto, kNone };
+
+  Cast(Format format, Scale scale) : format_(format), scale_(scale) {}
+
+  CodecId id() const override { return CodecId::kCast; }
+  std::string ToString() const override;
+  Traits traits(const Shape& shape) const override;
+  size_t MaxBodyBytes(const Shape& shape) const override;
+  absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                std::span<std::byte> body) const override;
+  absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
+                                        std::span<std::byte> body) const override;
+  absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                         std::span<float> acc) const override;
+
+ private:
+  absl::StatusOr<size_t> EncodeElements(std::span<const float> x, std::span<float> residual, const Shape& shape,
+                                        std::span<std::byte> body) const;
+  void ToWire(std::span<const float> x, int exponent, std::span<uint16_t> wire) const;
+  void FromWire(std::span<const uint16_t> wire, int exponent, std::span<float> x) const;
+
+  Format format_;
+  Scale scale_;
+};
+
+}  // namespace laconic::internal
+
+namespace laconic {
+
+// cast(to=fp16|bf16, scale=auto|none).
+CodecInfo CastInfo();
+
+}  // namespace laconic

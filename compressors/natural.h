@@ -1,0 +1,44 @@
+// Natural compression: magnitudes rounded at random to one of the two nearest powers of two (Horvath et al. 2019,
+// arXiv:1905.10988).
+#pragma once
+
+#include "laconic/compressors/codec_registry.h"
+#include "laconic/compressors/compressor.h"
+
+namespace laconic::internal {
+
+// |x| = 2^e (1 + m) becomes 2^(e+1) with probability m, else 2^e (Horvath et al., Definition 1); the sign stays. The
+// mantissa of a float is m in 23 bits, so a carry out of mantissa plus 23 random bits happens with exactly that
+// probability. Unbiased with omega = 1/8 (their Theorem 4): the variance 2^2e m (1 - m) over 2^2e (1 + m)^2 is largest
+// at m = 1/3. That claim holds for |x_i| in [2^-126, 2^127] and 0, which is exact. Outside: denormal floats become 0 or
+// 2^-126, unbiased, but in error by up to 2^-127 on average; what exceeds 2^127 becomes 2^127, in error by less than
+// half of itself and biased. Element i draws word i of the key's stream.
+//
+// Body, 9 bits an element: one byte each, the biased exponent of float32 (0: the value is 0; 255 does not occur); then
+// ceil(elements/8) bytes of sign bits, 1 = negative, first element lowest.
+class Natural final : public Compressor {
+ public:
+  CodecId id() const override { return CodecId::kNatural; }
+  std::string ToString() const override { return "natural"; }
+  Traits traits(const Shape& shape) const override;
+  size_t MaxBodyBytes(const Shape& shape) const override;
+  absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                std::span<std::byte> body) const override;
+  absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
+                                        std::span<std::byte> body) const override;
+  absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                         std::span<float> acc) const override;
+
+ private:
+  absl::StatusOr<size_t> EncodeElements(std::span<const float> x, std::span<float> residual, const Shape& shape,
+                                        const RngKey& key, std::span<std::byte> body) const;
+};
+
+}  // namespace laconic::internal
+
+namespace laconic {
+
+// natural.
+CodecInfo NaturalInfo();
+
+}  // namespace laconic

@@ -1,0 +1,88 @@
+// A few bits an element on a uniform grid per block (Alistarh et al. 2017 (QSGD); Wen et al. 2017 (TernGrad); Markov et
+// al. 2022 (CGX)).
+#pragma once
+
+#include <array>
+#include <span>
+#include <string>
+
+#include "compressors/blocks.h"
+#include "compressors/kernels/kernels.h"
+#include "laconic/compressors/codec_registry.h"
+#include "laconic/compressors/compressor.h"
+
+namespace laconic::internal {
+
+// With b >= 2 bits there are s = 2^(b-1) - 1 levels on each side of zero: C(x)_i = N l_i / s, l_i in -s..s, N the
+// block's norm as a float32, max |x_i| (exact) or |x|_2 (rounded; never below max |x_i|; at most the largest float).
+// l_i is x_i s / N rounded to nearest, or floor(x_i s / N + u) with word i of the key's stream as u. Zero stays exactly
+// zero; a block of zeros has N = 0. With one bit C(x)_i = N or -N: stochastic, N = max |x_i| and P(N) = (1 + x_i / N) /
+// 2; nearest, N = mean |x_i| and the sign.
+//
+// What is claimed, per block of B elements:
+//   nearest, max     delta = 1 / (1 + c), c = (B-1) / (4 s^2). The largest element is exact and the others err by at
+//   most
+//                    min(|x_i|, N/(2s)), so the error over |x|^2 is largest when all others are N/(2s): c / (1 + c).
+//   nearest, l2      delta = 1 - B / (4 s^2), from error^2 <= B (N/(2s))^2, N = |x|_2. Refused for B >= 4 s^2, where
+//   blocks of
+//                    equal magnitudes decode to nothing but zeros.
+//   stochastic, max  omega = (sqrt(1 + (B-1)/s^2) - 1) / 2. Element i between levels, at fraction p, has variance
+//   p(1-p) (N/s)^2,
+//                    largest beside its square between 0 and 1; with one element at N the ratio is (B-1) p(1-p) / (s^2
+//                    + (B-1) p^2), largest at p = 1 / (1 + sqrt(1 + (B-1)/s^2)), where it is 1/(2p) - 1. At s = 1:
+//                    TernGrad's (sqrt B - 1)/2.
+//   stochastic, l2   omega = min(B/s^2, sqrt(B)/s) (QSGD, Lemma 3.1).
+//   one bit          nearest: delta = 1/B, as sign(zeros=plus); stochastic: omega = B - 1, from sum (N^2 - x_i^2) <=
+//   (B-1) |x|^2.
+// In exact arithmetic: float32 adds at most 2^-22 of an element to its own error, and draws of 24 bits 2^-24 of a step
+// to its mean; blocks whose N is near the denormal range (below 2^-126 s) err by 2^-150 more in each element.
+//
+// Body, of fixed size: float32 norms, one a block; then per block its codes l_i + s (one bit: 1 for +N), b bits each,
+// first lowest, padded to whole bytes. With one norm for the whole tensor codes are padded after every 65536 elements.
+class Quantize final : public Compressor {
+ public:
+  enum class Rounding { kNearest, kStochastic };
+  enum class Norm { kMax, kL2 };
+  struct Options {
+    int bits = 4;        // 1..8
+    size_t block = 512;  // 1..Blocks::kMaxBlock, or 0 for the whole tensor
+    Rounding rounding = Rounding::kNearest;
+    Norm norm = Norm::kMax;  // one bit: kMax
+  };
+
+  explicit Quantize(const Options& options);
+
+  CodecId id() const override { return CodecId::kQuantize; }
+  std::string ToString() const override;
+  Traits traits(const Shape& shape) const override;
+  absl::Status Supports(const Shape& shape) const override;
+  size_t MaxBodyBytes(const Shape& shape) const override;
+  absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                std::span<std::byte> body) const override;
+  absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
+                                        std::span<std::byte> body) const override;
+  absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                         std::span<float> acc) const override;
+
+ private:
+  int LevelsPerSide() const { return options_.bits == 1 ? 1 : (1 << (options_.bits - 1)) - 1; }
+  kernels::Grid grid() const;
+  absl::Status MeasureNorms(std::span<const float> x, const Blocks& blocks, std::span<float> norms) const;
+  void Codes(std::span<const float> x, float norm, std::span<const uint32_t> words, std::span<uint8_t> codes) const;
+  // residual: x itself, to be overwritten run by run, or empty.
+  absl::StatusOr<size_t> EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
+                                      const RngKey& key, std::span<std::byte> body) const;
+
+  Options options_;
+  std::array<float, 255> ratios_{};  // what the codes stand for, over N
+  size_t code_count_ = 0;            // 2s + 1; one bit: 2
+};
+
+}  // namespace laconic::internal
+
+namespace laconic {
+
+// quantize(bits=4, block=512, rounding=nearest|stochastic, norm=max|l2).
+CodecInfo QuantizeInfo();
+
+}  // namespace laconic

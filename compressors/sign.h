@@ -1,0 +1,71 @@
+// One bit an element: its sign, times the mean magnitude of its block (Seide et al. 2014; Bernstein et al. 2018;
+// Karimireddy et al. 2019).
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "compressors/blocks.h"
+#include "laconic/compressors/codec_registry.h"
+#include "laconic/compressors/compressor.h"
+
+namespace laconic::internal {
+
+// C(x)_i = s sign(x_i), s = |x|_1 / n over the block (or the whole tensor), rounded to float32.
+//
+// zeros=exact: zeros decode to exactly 0 and n counts the others, so that a parameter whose gradient is always zero
+// never moves.
+//   Costs one bit a block where there are no zeros; the set of zeros of a block that has some is coded compactly
+//   (index_coding.h), with at most about one more bit an element. A block of zeros costs nothing beside its scale.
+// zeros=plus: every element decodes to +s or -s by its sign bit (+0 to +s), n counts all; every body has the same size.
+//
+// Contractive: per block |C(x) - x|^2 = |x|^2 - |x|_1^2 / n, so delta = min over blocks of |x|_1^2 / (n |x|_2^2) >= 1 /
+// block by Cauchy-Schwarz: near one where magnitudes are alike (2/pi on Gaussian data), 1 / block on one spike among
+// (nearly) nothing. Exact up to the rounding of s, which costs 2^-48 |x|^2, for s in the normal range of float32.
+//
+// Body: float32 scales, one a block; zeros=exact: bit b of ceil(blocks/8) bytes is set if block b has zeros and others;
+// then for each block whose scale is not 0 (zeros=plus: each block): if its bit is set, the number of zeros (varint),
+// the length of their index block (varint) and the index block; ceil(elements/8) bytes of sign bits, 1 = negative,
+// first element lowest, unless all are zeros. With one scale for the whole tensor "block" reads "run of 65536 elements"
+// in all but the first.
+//
+// Encoding reads x twice (scales, then signs and residual), since an error must leave x as it was.
+class Sign final : public Compressor {
+ public:
+  enum class Zeros { kExact, kPlus };
+  static constexpr size_t kDefaultBlock = 2048;
+
+  // block: 1..Blocks::kMaxBlock, or 0 for the whole tensor.
+  Sign(size_t block, Zeros zeros) : block_(block), zeros_(zeros) {}
+
+  CodecId id() const override { return CodecId::kSign; }
+  std::string ToString() const override;
+  Traits traits(const Shape& shape) const override;
+  size_t MaxBodyBytes(const Shape& shape) const override;
+  absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                std::span<std::byte> body) const override;
+  absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
+                                        std::span<std::byte> body) const override;
+  absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
+                         std::span<float> acc) const override;
+
+ private:
+  // The scales of all blocks and, for zeros=exact, the bits of those that have zeros and others.
+  absl::Status MeasureBlocks(std::span<const float> x, const Blocks& blocks, std::span<float> scales,
+                             std::span<std::byte> flags) const;
+  // residual: x itself, to be overwritten segment by segment, or empty.
+  absl::StatusOr<size_t> EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
+                                      std::span<std::byte> body) const;
+
+  size_t block_;
+  Zeros zeros_;
+};
+
+}  // namespace laconic::internal
+
+namespace laconic {
+
+// sign(block=2048, zeros=exact|plus, scale=l1).
+CodecInfo SignInfo();
+
+}  // namespace laconic
