@@ -8,8 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "compressors/checks.h"
+#include "compressors/kernels/kernels.h"
 #include "compressors/permutation.h"
-#include "compressors/topk_select.h"
 #include "laconic/base/byte_io.h"
 #include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
@@ -38,13 +39,13 @@ absl::Status ForEachChunk(uint64_t derived_key, uint64_t k, uint64_t d, Visit vi
 
 // out[j] = factor * x[position j].   out: k floats.
 absl::Status GatherScaled(std::span<const float> x, uint64_t derived_key, float factor, std::span<float> out) {
-  LACONIC_RETURN_IF_ERROR(CheckFinite(x));
+  LACONIC_RETURN_IF_ERROR(CheckFinite("randk", x));
   return ForEachChunk(derived_key, out.size(), x.size(), [&](uint64_t first, std::span<const uint64_t> positions) {
     for (size_t j = 0; j < positions.size(); ++j) {
       const float value = factor * x[positions[j]];
       if (!std::isfinite(value)) {
-        return absl::InvalidArgumentError(fmt::format("element {} of {}: {} times d/k = {} overflows", positions[j],
-                                                      x.size(), x[positions[j]], factor));
+        return absl::InvalidArgumentError(fmt::format("randk: element {} of {}: {} times d/k = {} overflows",
+                                                      positions[j], x.size(), x[positions[j]], factor));
       }
       out[first + j] = value;
     }
@@ -67,8 +68,7 @@ class RandKSession final : public LinearSession {
       return absl::InvalidArgumentError(
           fmt::format("randk: {} floats to {}, expected {} to {}", x.size(), out.size(), elements_, local_.size()));
     }
-    if (absl::Status status = GatherScaled(x, derived_key_, factor_, local_); !status.ok())
-      return Annotate(status, "randk");
+    LACONIC_RETURN_IF_ERROR(GatherScaled(x, derived_key_, factor_, local_));
     std::copy(local_.begin(), local_.end(), out.begin());
     return absl::OkStatus();
   }
@@ -78,8 +78,8 @@ class RandKSession final : public LinearSession {
       return absl::InvalidArgumentError(
           fmt::format("randk: mean of {} floats, expected {}", mean.size(), mean_.size()));
     }
-    if (absl::Status status = CheckFinite(mean); !status.ok()) {
-      return absl::DataLossError(fmt::format("randk mean: {}", std::string(status.message())));
+    if (const size_t bad = kernels::FirstNonFinite(mean); bad < mean.size()) {
+      return absl::DataLossError(fmt::format("randk mean: element {} of {} is {}", bad, mean.size(), mean[bad]));
     }
     std::copy(mean.begin(), mean.end(), mean_.begin());
     return absl::OkStatus();
@@ -143,15 +143,12 @@ size_t RandK::MaxBodyBytes(const Shape& shape) const {
 absl::StatusOr<size_t> RandK::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                      std::span<std::byte> body) const {
   const uint64_t d = shape.elements();
-  if (x.size() != d) {
-    return absl::InvalidArgumentError(fmt::format("randk: {} floats for shape {}", x.size(), shape.ToString()));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckFloats("randk", x.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckRoom("randk", body.size(), MaxBodyBytes(shape)));
   if (d == 0) return 0;
   const uint64_t derived_key = CounterRng(seed_ == Seed::kShared ? key.Shared() : key).derived_key();
   const std::span<float> values = Scratch<float>(ScratchUse::kValues, sparsity_.Kept(d));
-  if (absl::Status status = GatherScaled(x, derived_key, Factor(values.size(), d), values); !status.ok()) {
-    return Annotate(status, "randk");
-  }
+  LACONIC_RETURN_IF_ERROR(GatherScaled(x, derived_key, Factor(values.size(), d), values));
   ByteWriter out(body);
   out.Put(derived_key);
   const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, values.size()));
@@ -164,13 +161,11 @@ absl::Status RandK::DecodeAdd(std::span<const std::byte> body, const Shape& shap
                               std::span<float> acc) const {
   const uint64_t d = shape.elements();
   const uint64_t k = sparsity_.Kept(d);
-  if (acc.size() != d) {
-    return absl::InvalidArgumentError(fmt::format("randk: {} floats for shape {}", acc.size(), shape.ToString()));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckFloats("randk", acc.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckBodyBytes("randk", body.size(), MaxBodyBytes(shape)));
+  if (d == 0) return absl::OkStatus();
   ByteReader in(body);
-  if (d == 0) return in.Finish("randk body");
   const auto derived_key = in.Get<uint64_t>();
-  if (!in.ok()) return in.Finish("randk body");
   const absl::StatusOr<ValueReader> values = ValueReader::Open(values_, k, in.Take(in.remaining()));
   if (!values.ok()) return Annotate(values.status(), "randk body");
   const auto add = [&](uint64_t first, std::span<const uint64_t> positions) {

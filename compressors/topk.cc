@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "compressors/checks.h"
 #include "compressors/index_coding.h"
 #include "compressors/topk_select.h"
 #include "compressors/varint.h"
@@ -43,12 +44,11 @@ size_t TopK::MaxBodyBytes(const Shape& shape) const {
 absl::StatusOr<size_t> TopK::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                     std::span<std::byte> body) const {
   const uint64_t d = shape.elements();
-  if (x.size() != d) {
-    return absl::InvalidArgumentError(fmt::format("topk: {} floats for shape {}", x.size(), shape.ToString()));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckFloats("topk", x.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckRoom("topk", body.size(), MaxBodyBytes(shape)));
   if (d == 0) return 0;
   const std::span<uint64_t> indices = Scratch<uint64_t>(ScratchUse::kIndices, sparsity_.Kept(d));
-  if (absl::Status status = SelectTopK(x, indices); !status.ok()) return Annotate(status, "topk");
+  LACONIC_RETURN_IF_ERROR(SelectTopK(x, indices));
   const std::span<float> values = Scratch<float>(ScratchUse::kValues, indices.size());
   for (size_t j = 0; j < indices.size(); ++j) values[j] = x[indices[j]];
 
@@ -67,10 +67,8 @@ absl::Status TopK::DecodeAdd(std::span<const std::byte> body, const Shape& shape
                              std::span<float> acc) const {
   const uint64_t d = shape.elements();
   const uint64_t k = sparsity_.Kept(d);
-  if (acc.size() != d) {
-    return absl::InvalidArgumentError(fmt::format("topk: {} floats for shape {}", acc.size(), shape.ToString()));
-  }
-  if (d == 0) return ByteReader(body).Finish("topk body");
+  LACONIC_RETURN_IF_ERROR(CheckFloats("topk", acc.size(), shape));
+  if (d == 0) return CheckBodyBytes("topk", body.size(), 0);
   return Annotate(DecodeAddEntries(body, k, d, scale, acc), "topk body");
 }
 

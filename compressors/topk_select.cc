@@ -1,7 +1,5 @@
 #include "compressors/topk_select.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -10,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "compressors/checks.h"
 #include "laconic/base/scratch.h"
 
 namespace laconic::internal {
@@ -142,26 +141,12 @@ absl::Status SelectTopK(std::span<const float> x, std::span<uint64_t> indices) {
   assert(indices.size() <= x.size());
   if (indices.empty() || indices.size() == x.size()) {
     std::iota(indices.begin(), indices.end(), uint64_t{0});
-    return CheckFinite(x);
+    return CheckFinite("topk", x);
   }
   if (!SelectFromCandidates(x, indices)) Gather(x, FindThreshold(x, indices.size()), indices);
   // Keys that are not finite are the largest, so if x holds one, one is selected.
   const bool finite = std::all_of(indices.begin(), indices.end(), [&](uint64_t i) { return KeyOf(x[i]) < kInfinity; });
-  return finite ? absl::OkStatus() : CheckFinite(x);
-}
-
-absl::Status CheckFinite(std::span<const float> x) {
-  constexpr size_t kBlock = 1024;
-  for (size_t first = 0; first < x.size(); first += kBlock) {
-    const std::span<const float> block = x.subspan(first, std::min(kBlock, x.size() - first));
-    Key any = 0;
-    for (const float value : block) any |= KeyOf(value) >= kInfinity ? -1 : 0;
-    if (any == 0) continue;
-    const auto bad = std::find_if(block.begin(), block.end(), [](float value) { return KeyOf(value) >= kInfinity; });
-    return absl::InvalidArgumentError(
-        fmt::format("element {} of {} is {}", first + static_cast<size_t>(bad - block.begin()), x.size(), *bad));
-  }
-  return absl::OkStatus();
+  return finite ? absl::OkStatus() : CheckFinite("topk", x);
 }
 
 }  // namespace laconic::internal

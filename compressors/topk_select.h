@@ -18,7 +18,4 @@ namespace laconic::internal {
 // InvalidArgument if x holds a NaN or an infinity (names the first index).
 absl::Status SelectTopK(std::span<const float> x, std::span<uint64_t> indices);
 
-// OK, or InvalidArgument "element 7 of 100 is nan": the first entry that is not finite.
-absl::Status CheckFinite(std::span<const float> x);
-
 }  // namespace laconic::internal

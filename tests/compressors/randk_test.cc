@@ -191,7 +191,7 @@ TEST(RandK, Encode_NanOrOverflow_IsInvalidArgument) {
   EXPECT_THAT(codec->Encode(x, Shape::Flat(10), {}, body),
               HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("overflows")));
   EXPECT_THAT(RandK("randk(k=1)")->Encode(x, Shape::Flat(10), {}, std::span(body).first(11)),
-              HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("randk body")));
+              HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("randk: body has room for")));
 }
 
 TEST(RandK, DecodeAdd_OtherLengthOrInfinity_IsDataLoss) {

@@ -64,7 +64,8 @@ TEST(SelectTopK, NanOrInfinity_IsInvalidArgumentThatNamesTheFirst) {
   x[50] = std::numeric_limits<float>::quiet_NaN();
   for (const size_t k : {0, 1, 3, 50, 100}) {
     Indices indices(k);
-    EXPECT_THAT(SelectTopK(x, indices), HasStatus(absl::StatusCode::kInvalidArgument, "element 40 of 100 is -inf"))
+    EXPECT_THAT(SelectTopK(x, indices),
+                HasStatus(absl::StatusCode::kInvalidArgument, "topk: element 40 of 100 is -inf"))
         << k;
   }
 }
@@ -121,8 +122,8 @@ TEST_P(LongTensor, OneNan_IsFoundWhateverK) {
   x[99'999] = std::numeric_limits<float>::quiet_NaN();
   for (const size_t k : {0u, 1u, 1'000u, 50'000u}) {
     Indices indices(k);
-    EXPECT_THAT(SelectTopK(x, indices),
-                HasStatus(absl::StatusCode::kInvalidArgument, testing::StartsWith("element 99999 of 100003 is ")));
+    EXPECT_THAT(SelectTopK(x, indices), HasStatus(absl::StatusCode::kInvalidArgument,
+                                                  testing::StartsWith("topk: element 99999 of 100003 is ")));
   }
 }
 

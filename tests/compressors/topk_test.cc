@@ -122,7 +122,7 @@ TEST(TopK, Encode_NanOrShortBuffer_IsAnErrorAndLeavesTheInput) {
               HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("topk: element 1 of 3 is ")));
   x[1] = 5;
   EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, std::span(body).first(5)),
-              HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("topk body")));
+              HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("topk: body has room for")));
   EXPECT_THAT(x, ElementsAre(1, 5, 2));
 }
 
