@@ -47,11 +47,11 @@ const std::vector<StrategyInfo>& Table() {
 
 std::string JoinNames(const CodecRegistry& registry) {
   std::string text = "codecs";
-  for (const CodecInfo& info : registry.codecs()) text += " " + info.name;
+  for (const CodecInfo& info : registry.codecs()) text.append(" ").append(info.name);
   text += "; error controls";
-  for (const ControlInfo& info : ControlTable()) text += " " + info.name;
+  for (const ControlInfo& info : ControlTable()) text.append(" ").append(info.name);
   text += "; strategies";
-  for (const StrategyInfo& info : StrategyTable()) text += " " + info.name;
+  for (const StrategyInfo& info : StrategyTable()) text.append(" ").append(info.name);
   return text;
 }
 
@@ -98,10 +98,10 @@ std::string StrategySpec::ToString() const {
 
 std::string Pipeline::ToString() const {
   if (dense()) return "dense";
-  std::string text = codec->ToString() + "+" + control.ToString();
   // A strategy nobody asked for is left out, so that the text reads back to an equal pipeline.
-  if (strategy.kind != StrategyKind::kAuto || strategy.dense_allowed) text += "+" + strategy.ToString();
-  return text;
+  const bool asked_for = strategy.kind != StrategyKind::kAuto || strategy.dense_allowed;
+  const std::string parts = fmt::format("{}+{}", codec->ToString(), control.ToString());
+  return asked_for ? fmt::format("{}+{}", parts, strategy.ToString()) : parts;
 }
 
 absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const CodecRegistry& registry) {
