@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "compressors/blas.h"
+#include "compressors/checks.h"
+#include "compressors/kernels/kernels.h"
 #include "compressors/lowrank_session.h"
 #include "compressors/matrix.h"
 #include "fmt/format.h"
@@ -40,14 +42,20 @@ bool MayOverflow(const LowRankFactors& factors) {
   return bound > static_cast<double>(std::numeric_limits<float>::max());
 }
 
+absl::Status CheckFactorFinite(std::string_view name, std::span<const float> factor) {
+  const size_t first = kernels::FirstNonFinite(factor);
+  if (first == factor.size()) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("lowrank body: element {} of {} is {}", first, name, factor[first]));
+}
+
 absl::Status CheckProductFinite(const LowRankFactors& factors) {
-  std::optional<size_t> bad;
+  absl::Status status;
   ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
-    if (bad.has_value()) return;
-    if (const std::optional<size_t> index = FirstNonFinite(tile)) bad = offset + *index;
+    const size_t first = kernels::FirstNonFinite(tile);
+    if (first == tile.size() || !status.ok()) return;
+    status = absl::DataLossError(fmt::format("lowrank body: element {} of P Q^T overflows", offset + first));
   });
-  if (!bad.has_value()) return absl::OkStatus();
-  return absl::DataLossError(fmt::format("lowrank: element {} of P Q^T is not finite", *bad));
+  return status;
 }
 
 }  // namespace
@@ -93,11 +101,9 @@ size_t LowRank::MaxBodyBytes(const Shape& shape) const {
 absl::StatusOr<size_t> LowRank::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                        std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(Supports(shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", x.size(), shape));
   const size_t body_bytes = MaxBodyBytes(shape);
-  if (body.size() < body_bytes) {
-    return absl::ResourceExhaustedError(
-        fmt::format("lowrank body of {}: needs {} bytes, has {}", shape.ToString(), body_bytes, body.size()));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckRoom("lowrank", body.size(), body_bytes));
   const size_t rows = shape.rows();
   const size_t cols = shape.cols();
   const size_t rank = RankOf(shape);
@@ -135,19 +141,13 @@ absl::StatusOr<size_t> LowRank::EncodeResidual(std::span<float> x_to_residual, c
 absl::Status LowRank::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                                 std::span<float> acc) const {
   LACONIC_RETURN_IF_ERROR(Supports(shape));
-  if (body.size() != MaxBodyBytes(shape)) {
-    return absl::DataLossError(
-        fmt::format("lowrank body of {}: {} bytes, expected {}", shape.ToString(), body.size(), MaxBodyBytes(shape)));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", acc.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckBodyBytes("lowrank", body.size(), MaxBodyBytes(shape)));
   const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
   std::memcpy(factors.p.data(), body.data(), factors.p.size_bytes());
   std::memcpy(factors.q.data(), body.data() + factors.p.size_bytes(), factors.q.size_bytes());
-  if (const std::optional<size_t> bad = FirstNonFinite(factors.p)) {
-    return absl::DataLossError(fmt::format("lowrank body: element {} of P is {}", *bad, factors.p[*bad]));
-  }
-  if (const std::optional<size_t> bad = FirstNonFinite(factors.q)) {
-    return absl::DataLossError(fmt::format("lowrank body: element {} of Q is {}", *bad, factors.q[*bad]));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckFactorFinite("P", factors.p));
+  LACONIC_RETURN_IF_ERROR(CheckFactorFinite("Q", factors.q));
   if (MayOverflow(factors.view)) LACONIC_RETURN_IF_ERROR(CheckProductFinite(factors.view));
   ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
     float* sum = acc.data() + offset;

@@ -4,6 +4,8 @@
 #include <cassert>
 
 #include "compressors/blas.h"
+#include "compressors/checks.h"
+#include "compressors/kernels/kernels.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 
@@ -46,8 +48,8 @@ absl::Status LowRankSession::Produce(int round, std::span<const float> x, std::s
 absl::Status LowRankSession::Consume(int round, std::span<const float> mean) {
   assert(mean.size() == RoundFloats(round));
   LACONIC_RETURN_IF_ERROR(Expect(round == 0 ? Stage::kConsume0 : Stage::kConsume1));
-  if (const std::optional<size_t> bad = FirstNonFinite(mean)) {
-    return absl::DataLossError(fmt::format("lowrank round {}: element {} of the mean is {}", round, *bad, mean[*bad]));
+  if (const size_t bad = kernels::FirstNonFinite(mean); bad < mean.size()) {
+    return absl::DataLossError(fmt::format("lowrank round {}: element {} of the mean is {}", round, bad, mean[bad]));
   }
   if (round == 0) {
     std::copy(mean.begin(), mean.end(), p_.begin());
@@ -78,8 +80,8 @@ void LowRankSession::Save(StateWriter& out) const { out.Floats("warm_start", war
 
 absl::Status LowRankSession::Load(const StateReader& in) {
   LACONIC_ASSIGN_OR_RETURN(const std::span<const float> saved, in.Floats("warm_start"));
-  if (const std::optional<size_t> bad = FirstNonFinite(saved)) {
-    return absl::DataLossError(fmt::format("{}warm_start: element {} is {}", in.prefix(), *bad, saved[*bad]));
+  if (const size_t bad = kernels::FirstNonFinite(saved); bad < saved.size()) {
+    return absl::DataLossError(fmt::format("{}warm_start: element {} is {}", in.prefix(), bad, saved[bad]));
   }
   LACONIC_RETURN_IF_ERROR(in.Floats("warm_start", warm_q_));
   stage_ = Stage::kIdle;
@@ -100,10 +102,8 @@ void LowRankSession::Reconstruct(std::span<const float> q, std::span<float> y) c
 }
 
 absl::Status CheckLowRankProduct(std::span<const float> x, std::span<const float> product) {
-  if (!FirstNonFinite(product).has_value()) return absl::OkStatus();
-  if (const std::optional<size_t> bad = FirstNonFinite(x)) {
-    return absl::InvalidArgumentError(fmt::format("lowrank: element {} is {}", *bad, x[*bad]));
-  }
+  if (kernels::FirstNonFinite(product) == product.size()) return absl::OkStatus();
+  LACONIC_RETURN_IF_ERROR(CheckFinite("lowrank", x));
   return LowRankOverflow();
 }
 

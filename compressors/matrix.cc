@@ -49,12 +49,6 @@ bool OrthonormalizeColumn(std::span<const float> earlier, std::span<float> colum
 
 }  // namespace
 
-std::optional<size_t> FirstNonFinite(std::span<const float> values) {
-  const auto found = std::find_if_not(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-  if (found == values.end()) return std::nullopt;
-  return static_cast<size_t>(found - values.begin());
-}
-
 void FillNearlyNormal(const CounterRng& rng, uint64_t first_block, std::span<float> out) {
   constexpr int64_t kMean = 8 * 0xffff / 2;
   for (size_t i = 0; i < out.size(); ++i) {

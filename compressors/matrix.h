@@ -6,15 +6,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 
 #include "laconic/base/rng.h"
 
 namespace laconic::internal {
-
-// The index of the first NaN or infinity.
-std::optional<size_t> FirstNonFinite(std::span<const float> values);
 
 // out[i]: a nearly normal number, mean 0 and variance 2/3, from block `first_block` + i of `rng`. The sum of eight
 // uniform 16-bit integers, because exact normals need a logarithm, whose last bits differ between machines.

@@ -326,9 +326,9 @@ TEST(LowRank, EncodeOfNonFiniteOrHugeValues_IsRefused) {
   std::vector<float> x = Random(256, 1);
   x[77] = kNan;
   x[78] = kInfinity;
-  EXPECT_EQ(codec.Encode(x, shape, RngKey{}, body).status().message(), "lowrank: element 77 is nan");
+  EXPECT_EQ(codec.Encode(x, shape, RngKey{}, body).status().message(), "lowrank: element 77 of 256 is nan");
   x[77] = 0;
-  EXPECT_EQ(codec.Encode(x, shape, RngKey{}, body).status().message(), "lowrank: element 78 is inf");
+  EXPECT_EQ(codec.Encode(x, shape, RngKey{}, body).status().message(), "lowrank: element 78 of 256 is inf");
   std::fill(x.begin(), x.end(), 3e38f);
   EXPECT_EQ(codec.Encode(x, shape, RngKey{}, body).status().code(), absl::StatusCode::kInvalidArgument);
 }
@@ -352,11 +352,11 @@ TEST(LowRank, DamagedBody_IsDataLossThatNamesTheDamage) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
     return std::string(status.message());
   };
-  EXPECT_EQ(error({1, 2, 3, 4, 5}), "lowrank body of [3, 3]: 20 bytes, expected 24");
-  EXPECT_EQ(error({1, 2, 3, 4, 5, 6, 7}), "lowrank body of [3, 3]: 28 bytes, expected 24");
+  EXPECT_EQ(error({1, 2, 3, 4, 5}), "lowrank body: 20 bytes, expected 24");
+  EXPECT_EQ(error({1, 2, 3, 4, 5, 6, 7}), "lowrank body: 28 bytes, expected 24");
   EXPECT_EQ(error({1, kNan, 3, 4, 5, 6}), "lowrank body: element 1 of P is nan");
   EXPECT_EQ(error({1, 2, 3, 4, 5, kInfinity}), "lowrank body: element 2 of Q is inf");
-  EXPECT_EQ(error({1, 1, 1e20f, 1, 1e30f, 1}), "lowrank: element 7 of P Q^T is not finite");
+  EXPECT_EQ(error({1, 1, 1e20f, 1, 1e30f, 1}), "lowrank body: element 7 of P Q^T overflows");
 }
 
 // ---- Rounds that ranks sum ----
@@ -520,7 +520,7 @@ TEST(LowRankSession, NonFiniteValues_AreNamed) {
   std::vector<float> p(40);
   session.Begin(RngKey{});
   x[123] = kInfinity;
-  EXPECT_EQ(session.Produce(0, x, p).message(), "lowrank: element 123 is inf");
+  EXPECT_EQ(session.Produce(0, x, p).message(), "lowrank: element 123 of 200 is inf");
   x[123] = 0;
   ASSERT_EQ(session.Produce(0, x, p), absl::OkStatus());
   p[7] = kNan;
