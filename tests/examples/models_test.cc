@@ -1,0 +1,287 @@
+#include "examples/nn/models.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <thread>
+
+#include "laconic/base/hash.h"
+#include "laconic/base/rng.h"
+#include "tests/base/matchers.h"
+
+namespace laconic::nn {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// The same networks as plain loops in double: what the loss is, from its definition alone.
+class Reference {
+ public:
+  using Array = std::vector<double>;
+
+  // weights: as Model::weights, in double.
+  Reference(const ModelOptions& options, const Array& weights) : options_(options), weights_(weights) {}
+
+  double Loss(const Batch& batch) {
+    double loss = 0;
+    const size_t width = options_.input.size();
+    for (size_t row = 0; row < batch.rows(); ++row) {
+      const auto first = batch.inputs.begin() + row * width;
+      const Array scores = Scores(Array(first, first + width));
+      double sum = 0;
+      for (const double score : scores) sum += std::exp(score);
+      loss += std::log(sum) - scores[batch.labels[row]];
+    }
+    return loss / static_cast<double>(batch.rows());
+  }
+
+ private:
+  Array Scores(Array x) {
+    next_weight_ = 0;
+    ImageShape shape = options_.input;
+    if (options_.kind == ModelKind::kCnn) {
+      for (const size_t channels : options_.channels) x = Pool(Relu(Convolve(x, shape, channels)), shape);
+    }
+    if (options_.kind != ModelKind::kLogistic) {
+      for (const size_t width : options_.hidden) x = Relu(Multiply(x, width));
+    }
+    return Multiply(x, options_.classes);
+  }
+  const double* Take(size_t count) {
+    const double* weights = weights_.data() + next_weight_;
+    next_weight_ += count;
+    return weights;
+  }
+  Array Multiply(const Array& x, size_t out) {
+    const double* w = Take(out * x.size());
+    const double* b = Take(out);
+    Array y(b, b + out);
+    for (size_t o = 0; o < out; ++o) {
+      for (size_t i = 0; i < x.size(); ++i) y[o] += w[o * x.size() + i] * x[i];
+    }
+    return y;
+  }
+  static Array Relu(Array x) {
+    for (double& value : x) value = std::max(value, 0.0);
+    return x;
+  }
+  Array Convolve(const Array& x, ImageShape& shape, size_t channels) {
+    const double* w = Take(channels * shape.channels * 25);
+    const double* b = Take(channels);
+    const ImageShape out = {channels, shape.height - 4, shape.width - 4};
+    Array y(out.size());
+    for (size_t o = 0; o < channels; ++o) {
+      for (size_t row = 0; row < out.height; ++row) {
+        for (size_t col = 0; col < out.width; ++col) {
+          double sum = b[o];
+          for (size_t c = 0; c < shape.channels; ++c) {
+            for (size_t dy = 0; dy < 5; ++dy) {
+              for (size_t dx = 0; dx < 5; ++dx) {
+                sum += w[((o * shape.channels + c) * 5 + dy) * 5 + dx] *
+                       x[(c * shape.height + row + dy) * shape.width + col + dx];
+              }
+            }
+          }
+          y[(o * out.height + row) * out.width + col] = sum;
+        }
+      }
+    }
+    shape = out;
+    return y;
+  }
+  static Array Pool(const Array& x, ImageShape& shape) {
+    const ImageShape out = {shape.channels, shape.height / 2, shape.width / 2};
+    Array y(out.size());
+    for (size_t c = 0; c < out.channels; ++c) {
+      for (size_t row = 0; row < out.height; ++row) {
+        for (size_t col = 0; col < out.width; ++col) {
+          const double* corner = &x[(c * shape.height + 2 * row) * shape.width + 2 * col];
+          y[(c * out.height + row) * out.width + col] =
+              std::max({corner[0], corner[1], corner[shape.width], corner[shape.width + 1]});
+        }
+      }
+    }
+    shape = out;
+    return y;
+  }
+
+  const ModelOptions& options_;
+  const Array& weights_;
+  size_t next_weight_ = 0;
+};
+
+// Three random images of `shape` with labels 0, 1, 2.
+struct RandomBatch {
+  explicit RandomBatch(const ImageShape& shape) : inputs(3 * shape.size()) {
+    const CounterRng rng({.seed = 11});
+    for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = 2 * rng.Uniform(i) - 1;
+  }
+  Batch batch() const { return {inputs, labels}; }
+  std::vector<float> inputs;
+  std::vector<uint16_t> labels = {0, 1, 2};
+};
+
+class ModelGradients : public testing::TestWithParam<ModelOptions> {};
+
+// Central differences with h = 1e-5 of the loss in double are off by h^2 |f'''| / 6 + 2^-53 |f| / h, below 1e-9 here.
+// The float gradient sums fewer than n = 3 * 144 + 100 + 25 products a weight, through at most five layers: relative
+// error at most 5 n 2^-24 = 1.7e-4 of the sum of magnitudes, which is below 1 for these inputs. A kink (ReLU, maximum)
+// within h of an input has probability about 1e-3 each.
+TEST_P(ModelGradients, EqualCentralDifferencesOfTheReferenceLoss) {
+  const ModelOptions& options = GetParam();
+  const auto model = *Model::Create(options);
+  const RandomBatch random(options.input);
+  const float loss = model->Forward(random.batch());
+  model->Backward([](TensorId) {});
+
+  std::vector<double> weights(model->weights().begin(), model->weights().end());
+  EXPECT_NEAR(loss, Reference(options, weights).Loss(random.batch()), 1.7e-4);
+  size_t offset = 0;
+  for (const Parameter& parameter : model->parameters()) {
+    double largest = 0;
+    for (size_t i = 0; i < parameter.weights.size(); ++i) {
+      constexpr double kH = 1e-5;
+      double& weight = weights[offset + i];
+      const double at = weight;
+      weight = at + kH;
+      const double above = Reference(options, weights).Loss(random.batch());
+      weight = at - kH;
+      const double below = Reference(options, weights).Loss(random.batch());
+      weight = at;
+      const double expected = (above - below) / (2 * kH);
+      ASSERT_NEAR(parameter.gradient[i], expected, 1.7e-4) << parameter.name << "[" << i << "]";
+      largest = std::max(largest, std::abs(expected));
+    }
+    EXPECT_GT(largest, 0.01) << parameter.name << ": the comparison must not be one of zeros";
+    offset += parameter.weights.size();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, ModelGradients,
+    testing::Values(ModelOptions{.kind = ModelKind::kLogistic, .input = {1, 3, 4}, .classes = 3, .max_rows = 4},
+                    ModelOptions{
+                        .kind = ModelKind::kMlp, .input = {1, 2, 5}, .classes = 4, .hidden = {7, 6}, .max_rows = 3},
+                    ModelOptions{.kind = ModelKind::kCnn,
+                                 .input = {2, 16, 17},
+                                 .classes = 3,
+                                 .channels = {2, 3},
+                                 .hidden = {5},
+                                 .max_rows = 3}));
+
+TEST(Model, ParametersAndReadyCalls_AreInForwardAndReverseOrder) {
+  const auto model = *Model::Create({.kind = ModelKind::kCnn, .input = {1, 28, 28}, .hidden = {128}, .max_rows = 3});
+  std::vector<std::string> names, ready;
+  for (const Parameter& parameter : model->parameters()) names.push_back(parameter.name);
+  EXPECT_THAT(names, ElementsAre("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc1.weight", "fc1.bias",
+                                 "fc2.weight", "fc2.bias"));
+  EXPECT_EQ(model->parameters()[2].shape, Shape({32, 16, 5, 5}));
+  EXPECT_EQ(model->parameters()[4].shape, Shape({128, 512}));
+  const RandomBatch random({1, 28, 28});
+  model->Forward(random.batch());
+  model->Backward([&](TensorId id) { ready.push_back(model->parameters()[Index(id)].name); });
+  std::reverse(names.begin(), names.end());
+  EXPECT_EQ(ready, names);
+}
+
+TEST(Model, ReadyGradient_IsNotWrittenAnymore) {
+  const auto model = *Model::Create({.input = {1, 1, 8}, .classes = 3, .hidden = {6, 5}, .max_rows = 3});
+  const RandomBatch random({1, 1, 8});
+  model->Forward(random.batch());
+  std::vector<std::vector<float>> when_ready(model->parameters().size());
+  model->Backward([&](TensorId id) {
+    const auto gradient = model->parameters()[Index(id)].gradient;
+    when_ready[Index(id)].assign(gradient.begin(), gradient.end());
+  });
+  for (size_t i = 0; i < when_ready.size(); ++i) {
+    EXPECT_THAT(model->parameters()[i].gradient, testing::ElementsAreArray(when_ready[i]));
+  }
+}
+
+TEST(Model, MicroBatchesAdded_GiveTheGradientOfTheirMean) {
+  // Powers of two as shares, so that scaling is exact; the sums differ by the order of two additions: relative 2^-23 of
+  // the terms.
+  const auto model =
+      *Model::Create({.kind = ModelKind::kCnn, .input = {1, 16, 16}, .channels = {2, 2}, .hidden = {4}, .max_rows = 3});
+  const RandomBatch random({1, 16, 16});
+  const auto gradient = [&] {
+    std::vector<float> all;
+    for (const Parameter& p : model->parameters()) all.insert(all.end(), p.gradient.begin(), p.gradient.end());
+    return all;
+  };
+  model->Forward(random.batch());
+  model->Backward([](TensorId) {});
+  const std::vector<float> once = gradient();
+  for (const bool add : {false, true}) {
+    model->Forward(random.batch());
+    model->Backward({.scale = 0.5f, .add = add}, [](TensorId) {});
+  }
+  const std::vector<float> twice = gradient();
+  for (size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(once[i], twice[i], 1e-5) << i;
+}
+
+TEST(Model, SameSeed_GivesTheSameBitsOnFourThreadsAtOnce) {
+  // Also shows that the BLAS may be called from several threads: Debian's serial OpenBLAS is built with locks.
+  const ModelOptions options = {
+      .kind = ModelKind::kCnn, .input = {1, 28, 28}, .hidden = {128}, .max_rows = 3, .seed = 5};
+  const RandomBatch random({1, 28, 28});
+  const auto hash_after_ten_steps = [&] {
+    const auto model = *Model::Create(options);
+    for (int step = 0; step < 10; ++step) {
+      model->Forward(random.batch());
+      model->Backward([](TensorId) {});
+      for (const Parameter& p : model->parameters()) {
+        for (size_t i = 0; i < p.weights.size(); ++i) p.weights[i] -= 0.01f * p.gradient[i];
+      }
+    }
+    return Hash64(std::as_bytes(model->weights()));
+  };
+  const uint64_t alone = hash_after_ten_steps();
+  std::array<uint64_t, 4> hashes{};
+  std::vector<std::thread> threads;
+  for (uint64_t& hash : hashes) threads.emplace_back([&] { hash = hash_after_ten_steps(); });
+  for (std::thread& thread : threads) thread.join();
+  for (const uint64_t hash : hashes) EXPECT_EQ(hash, alone);
+}
+
+TEST(Model, InitialWeights_AreWithinHeBoundsAndFollowTheSeed) {
+  const auto weights = [](uint64_t seed) {
+    const auto model = *Model::Create({.kind = ModelKind::kLogistic, .input = {1, 1, 600}, .seed = seed});
+    return std::vector<float>(model->weights().begin(), model->weights().end());
+  };
+  const std::vector<float> first = weights(1);
+  EXPECT_EQ(first, weights(1));
+  EXPECT_NE(first, weights(2));
+  const auto [low, high] = std::minmax_element(first.begin(), first.end());
+  EXPECT_GE(*low, -0.1f);  // sqrt(6 / 600)
+  EXPECT_LE(*high, 0.1f);
+  EXPECT_LT(*low, -0.099f);  // 6,000 draws: none below 99 % has probability e^-30
+  EXPECT_GT(*high, 0.099f);
+  EXPECT_EQ(first.back(), 0);  // the bias
+}
+
+TEST(Model, CountCorrect_ComparesTheLargestScoreWithTheLabel) {
+  const auto model = *Model::Create({.kind = ModelKind::kLogistic, .input = {1, 1, 2}, .classes = 2, .max_rows = 4});
+  const std::vector<float> identity = {1, 0, 0, 1, 0, 0};
+  std::copy(identity.begin(), identity.end(), model->weights().begin());
+  const std::vector<float> inputs = {3, 1, 1, 3, 2, 0};
+  EXPECT_EQ(model->CountCorrect({inputs, std::vector<uint16_t>{0, 1, 1}}), 2u);
+}
+
+TEST(Model, ImageTooSmallForTheConvolutions_IsInvalid) {
+  EXPECT_THAT(
+      Model::Create({.kind = ModelKind::kCnn, .input = {1, 15, 28}}),
+      HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("conv2 needs at least 6 x 6 pixels and gets 12 x 5")));
+}
+
+TEST(ModelKind, UnknownName_ListsTheKnown) {
+  EXPECT_EQ(*ParseModelKind("cnn"), ModelKind::kCnn);
+  EXPECT_THAT(ParseModelKind("rnn"), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("logistic, mlp and cnn")));
+}
+
+}  // namespace
+}  // namespace laconic::nn
