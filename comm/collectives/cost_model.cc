@@ -40,7 +40,8 @@ StrategyKind ChooseStrategy(const BucketFigures& bucket, int ranks, const LinkFi
   StrategyKind best = dense_allowed ? StrategyKind::kDense : StrategyKind::kGather;
   double best_seconds = EstimateSeconds(best, bucket, ranks, link);
   for (StrategyKind kind : {StrategyKind::kGather, StrategyKind::kScatter, StrategyKind::kLinear}) {
-    const double seconds = EstimateSeconds(kind, bucket, ranks, link);
+    const double penalty = kind == StrategyKind::kScatter ? kSecondCompressionPenalty : 1;
+    const double seconds = penalty * EstimateSeconds(kind, bucket, ranks, link);
     if (seconds < best_seconds) {
       best = kind;
       best_seconds = seconds;

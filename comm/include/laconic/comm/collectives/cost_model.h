@@ -33,7 +33,13 @@ struct BucketFigures {
 // plus half a round trip for each Exchange, the headers' included.
 double EstimateSeconds(StrategyKind kind, const BucketFigures& bucket, int ranks, const LinkFigures& link);
 
-// The kind of least time among dense (if allowed), gather, scatter and linear; ties go to the earlier in that order.
+// What a second lossy compression must gain in time to be worth its error: re-encoding the mean about doubles the error
+// of a step (docs/algorithms.md), which no estimate of time shows. So scatter is taken only where it is this many times
+// as fast.
+inline constexpr double kSecondCompressionPenalty = 3;
+
+// The kind of least time among dense (if allowed), gather, scatter (its time times the penalty) and linear; ties go to
+// the earlier in that order.
 StrategyKind ChooseStrategy(const BucketFigures& bucket, int ranks, const LinkFigures& link, bool dense_allowed);
 
 }  // namespace laconic
