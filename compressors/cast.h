@@ -10,20 +10,22 @@ namespace laconic::internal {
 
 // C(x)_i = 2^E round(x_i / 2^E) with one power of two for the tensor.
 //
-// scale=auto: E brings the largest magnitude into [2^14, 2^15), one binade below fp16's last, so neither overflow nor
-// the denormal
-//   halves that very small tensors would become matter. Contractive for every finite tensor:
-//     fp16  delta = 1 - 2^-22.   Elements down to 2^-28 of the largest become normal halves, in error by at most
-//     u/(1+u) of
-//           themselves, u = 2^-11; those below by at most 2^-25 in units of 2^E, that is 2^-39 of the largest, so that
-//           all d of them add at most d 2^-78 |x|^2. The sum stays below u^2 |x|^2 up to d = 2^45.
-//     bf16  delta = 1 - 2^-16, by the same account with u = 2^-8 and denormals below 2^-140 of the largest.
-// scale=none: E = 0, nothing on the wire for it, and no pass over x for its largest magnitude.
-//     fp16  no claim: magnitudes below 2^-14 lose up to 2^-25 each, in the end all of themselves; those above 65504
-//     saturate. bf16  delta = 1 - 2^-16 for tensors of normal floats (|x_i| >= 2^-126 or 0); denormal floats lose up to
-//     2^-134 each.
-// A magnitude that would round beyond the largest float saturates, at an error below u of itself (float16.h,
-// LimitToFloat).
+// scale=auto: E brings the largest magnitude into [2^14, 2^15), a binade below fp16's last, so that neither overflow
+// nor denormal halves matter. Contractive for every finite tensor:
+//
+//   fp16  delta = 1 - 2^-22. Elements down to 2^-28 of the largest become normal halves, which err by at most u/(1+u)
+//   of
+//         themselves, u = 2^-11. Smaller ones err by at most 2^(E-25), that is 2^-39 of the largest, so all d of them
+//         add at most d 2^-78 |x|^2. The sum stays below u^2 |x|^2 up to d = 2^45.
+//   bf16  delta = 1 - 2^-16, by the same account with u = 2^-8 and denormals below 2^-140 of the largest.
+//
+// scale=none: E = 0, which is not on the wire, and no pass over x for its largest magnitude:
+//
+//   fp16  no claim: magnitudes below 2^-14 lose up to 2^-25, in the end all of themselves; those above 65504 saturate.
+//   bf16  delta = 1 - 2^-16 for tensors of normal floats (at least 2^-126) and zeros; denormal floats lose up to
+//   2^-134.
+//
+// A magnitude that would round beyond the largest float becomes the largest one that is a float, at an error below u.
 //
 // Body: scale=auto: int32 E (0 for a tensor of zeros); the elements as 16-bit values.
 class Cast final : public Compressor {

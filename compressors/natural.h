@@ -9,10 +9,11 @@ namespace laconic::internal {
 
 // |x| = 2^e (1 + m) becomes 2^(e+1) with probability m, else 2^e (Horvath et al., Definition 1); the sign stays. The
 // mantissa of a float is m in 23 bits, so a carry out of mantissa plus 23 random bits happens with exactly that
-// probability. Unbiased with omega = 1/8 (their Theorem 4): the variance 2^2e m (1 - m) over 2^2e (1 + m)^2 is largest
-// at m = 1/3. That claim holds for |x_i| in [2^-126, 2^127] and 0, which is exact. Outside: denormal floats become 0 or
-// 2^-126, unbiased, but in error by up to 2^-127 on average; what exceeds 2^127 becomes 2^127, in error by less than
-// half of itself and biased. Element i draws word i of the key's stream.
+// probability. Element i draws word i of the key's stream.
+//
+// Unbiased with omega = 1/8 (their Theorem 4): the variance 2^2e m (1 - m) over 2^2e (1 + m)^2 is largest at m = 1/3.
+// That holds for |x_i| in [2^-126, 2^127], and for 0, which is exact. Outside: denormal floats become 0 or 2^-126,
+// unbiased, but with a variance of up to 2^-254; what exceeds 2^127 becomes 2^127, losing less than half of itself.
 //
 // Body, 9 bits an element: one byte each, the biased exponent of float32 (0: the value is 0; 255 does not occur); then
 // ceil(elements/8) bytes of sign bits, 1 = negative, first element lowest.

@@ -16,26 +16,25 @@ namespace laconic::internal {
 // With b >= 2 bits there are s = 2^(b-1) - 1 levels on each side of zero: C(x)_i = N l_i / s, l_i in -s..s, N the
 // block's norm as a float32, max |x_i| (exact) or |x|_2 (rounded; never below max |x_i|; at most the largest float).
 // l_i is x_i s / N rounded to nearest, or floor(x_i s / N + u) with word i of the key's stream as u. Zero stays exactly
-// zero; a block of zeros has N = 0. With one bit C(x)_i = N or -N: stochastic, N = max |x_i| and P(N) = (1 + x_i / N) /
-// 2; nearest, N = mean |x_i| and the sign.
+// zero; a block of zeros has N = 0. With one bit C(x)_i = N or -N. Stochastic: N = max |x_i|, P(N) = (1 + x_i/N) / 2.
+// Nearest: N = mean |x_i|, and the sign bit decides.
 //
-// What is claimed, per block of B elements:
-//   nearest, max     delta = 1 / (1 + c), c = (B-1) / (4 s^2). The largest element is exact and the others err by at
-//   most
-//                    min(|x_i|, N/(2s)), so the error over |x|^2 is largest when all others are N/(2s): c / (1 + c).
-//   nearest, l2      delta = 1 - B / (4 s^2), from error^2 <= B (N/(2s))^2, N = |x|_2. Refused for B >= 4 s^2, where
-//   blocks of
-//                    equal magnitudes decode to nothing but zeros.
-//   stochastic, max  omega = (sqrt(1 + (B-1)/s^2) - 1) / 2. Element i between levels, at fraction p, has variance
-//   p(1-p) (N/s)^2,
-//                    largest beside its square between 0 and 1; with one element at N the ratio is (B-1) p(1-p) / (s^2
-//                    + (B-1) p^2), largest at p = 1 / (1 + sqrt(1 + (B-1)/s^2)), where it is 1/(2p) - 1. At s = 1:
-//                    TernGrad's (sqrt B - 1)/2.
+// What is claimed, with B the elements of a block:
+//
+//   nearest, max     delta = 1/(1+c), c = (B-1)/(4s^2). The largest element is exact and the others err by at most
+//                    min(|x_i|, N/(2s)): relative to |x|^2 that is worst when all of them are N/(2s), and then c/(1+c).
+//   nearest, l2      delta = 1 - B/(4s^2), as the errors are at most N/(2s) and N = |x|_2. Refused for B >= 4s^2, where
+//                    a block of equal magnitudes decodes to nothing but zeros.
+//   stochastic, max  omega = (sqrt(1 + (B-1)/s^2) - 1) / 2. An element at fraction p between two levels has variance
+//                    p(1-p) N^2/s^2, worst beside its own square between levels 0 and 1. With B-1 of them next to one
+//                    at N the ratio is (B-1) p(1-p) / (s^2 + (B-1) p^2), largest at p = 1/(1 + sqrt(1 + (B-1)/s^2)),
+//                    where it is 1/(2p) - 1. With s = 1 this is TernGrad's (sqrt(B) - 1)/2.
 //   stochastic, l2   omega = min(B/s^2, sqrt(B)/s) (QSGD, Lemma 3.1).
-//   one bit          nearest: delta = 1/B, as sign(zeros=plus); stochastic: omega = B - 1, from sum (N^2 - x_i^2) <=
-//   (B-1) |x|^2.
-// In exact arithmetic: float32 adds at most 2^-22 of an element to its own error, and draws of 24 bits 2^-24 of a step
-// to its mean; blocks whose N is near the denormal range (below 2^-126 s) err by 2^-150 more in each element.
+//   one bit          nearest: delta = 1/B, as for sign(zeros=plus). Stochastic: omega = B-1, from the variances
+//                    N^2 - x_i^2 and N <= |x|_2.
+//
+// All this in exact arithmetic: float32 adds at most 2^-22 of an element to its own error, draws of 24 bits add 2^-24
+// of a step to its mean, and blocks whose N is near the denormal range (below 2^-126 s) err by 2^-150 more an element.
 //
 // Body, of fixed size: float32 norms, one a block; then per block its codes l_i + s (one bit: 1 for +N), b bits each,
 // first lowest, padded to whole bytes. With one norm for the whole tensor codes are padded after every 65536 elements.

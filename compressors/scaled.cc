@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "compressors/checks.h"
+#include "compressors/kernels/kernels.h"
+#include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
@@ -74,7 +77,16 @@ float Scaled::Factor(const Shape& shape) const {
 
 absl::Status Scaled::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                                std::span<float> acc) const {
-  return inner_->DecodeAdd(body, shape, scale * Factor(shape), acc);
+  const float factor = Factor(shape);
+  if (factor == 1) return inner_->DecodeAdd(body, shape, scale, acc);
+  LACONIC_RETURN_IF_ERROR(CheckFloats("scaled", acc.size(), shape));
+  // By way of the decoded values: scale times factor in one would be another rounding than `scale` times what is
+  // decoded. An inner `scaled` cannot want the same memory: it claims omega only where its own factor is 1.
+  const std::span<float> decoded = Scratch<float>(ScratchUse::kDecode, acc.size());
+  std::fill(decoded.begin(), decoded.end(), 0.0f);
+  LACONIC_RETURN_IF_ERROR(inner_->DecodeAdd(body, shape, factor, decoded));
+  kernels::ScaleAdd(decoded, scale, acc);
+  return absl::OkStatus();
 }
 
 std::unique_ptr<LinearSession> Scaled::NewLinearSession(const Shape& shape, const RngKey& init) const {

@@ -9,9 +9,11 @@
 namespace laconic::internal {
 
 // C(x) / (1 + omega), C unbiased with omega (of each tensor's shape): contractive with delta = 1 / (1 + omega), since
-// the error is |x|^2 - 2 |x|^2 / (1 + omega) + E|C(x)|^2 / (1 + omega)^2 and E|C(x)|^2 <= (1 + omega) |x|^2. Id and
-// body are the inner codec's: only what they decode to differs, by a factor rounded to float32 that decoding multiplies
-// into `scale`. A linear session is wrapped in the same way: its reconstructions are scaled.
+// the error is |x|^2 - 2 |x|^2 / (1 + omega) + E|C(x)|^2 / (1 + omega)^2 and E|C(x)|^2 <= (1 + omega) |x|^2.
+//
+// Id and body are the inner codec's: only what they decode to differs, by a factor rounded to float32. A linear session
+// is wrapped in the same way: its reconstructions are scaled. Decoding takes one work buffer of the tensor's size
+// (ScratchUse::kDecode).
 class Scaled final : public Compressor {
  public:
   // inner: claims omega for the shapes it will meet (Supports refuses the others).

@@ -13,21 +13,20 @@ namespace laconic::internal {
 
 // C(x)_i = s sign(x_i), s = |x|_1 / n over the block (or the whole tensor), rounded to float32.
 //
-// zeros=exact: zeros decode to exactly 0 and n counts the others, so that a parameter whose gradient is always zero
-// never moves.
-//   Costs one bit a block where there are no zeros; the set of zeros of a block that has some is coded compactly
-//   (index_coding.h), with at most about one more bit an element. A block of zeros costs nothing beside its scale.
-// zeros=plus: every element decodes to +s or -s by its sign bit (+0 to +s), n counts all; every body has the same size.
+//   zeros=exact  Zeros decode to exactly 0 and n counts the others, so that a parameter whose gradient is always zero
+//                never moves. Costs one bit a block where there are no zeros. The set of zeros of a block that has some
+//                is coded compactly (index_coding.h), at most about one more bit an element. A block of nothing but
+//                zeros costs nothing beside its scale.
+//   zeros=plus   Every element decodes to s or -s by its sign bit (+0 to s), n counts all; bodies have a fixed size.
 //
 // Contractive: per block |C(x) - x|^2 = |x|^2 - |x|_1^2 / n, so delta = min over blocks of |x|_1^2 / (n |x|_2^2) >= 1 /
 // block by Cauchy-Schwarz: near one where magnitudes are alike (2/pi on Gaussian data), 1 / block on one spike among
 // (nearly) nothing. Exact up to the rounding of s, which costs 2^-48 |x|^2, for s in the normal range of float32.
 //
-// Body: float32 scales, one a block; zeros=exact: bit b of ceil(blocks/8) bytes is set if block b has zeros and others;
-// then for each block whose scale is not 0 (zeros=plus: each block): if its bit is set, the number of zeros (varint),
-// the length of their index block (varint) and the index block; ceil(elements/8) bytes of sign bits, 1 = negative,
-// first element lowest, unless all are zeros. With one scale for the whole tensor "block" reads "run of 65536 elements"
-// in all but the first.
+// Body: float32 scales, one a block; zeros=exact: ceil(blocks/8) bytes, bit b set if block b has zeros and others. Then
+// for each block whose scale is not 0 (zeros=plus: each block): if its bit is set, the number of zeros (varint), the
+// length of their index block (varint) and the index block; unless all are zeros, ceil(elements/8) bytes of sign bits,
+// 1 = negative, first element lowest. Under one scale for the whole tensor these "blocks" are runs of 65536 elements.
 //
 // Encoding reads x twice (scales, then signs and residual), since an error must leave x as it was.
 class Sign final : public Compressor {

@@ -2,8 +2,10 @@
 // built: they are the oracle that faster ones (SIMD, CUDA) are tested against.
 //
 // What a faster version must keep: everything bit for bit, sums included (their order is part of the definition), at
-// any length and alignment. Two spans of one call must not overlap. No allocation; O(length). Bits are packed least
-// significant first: bit i of a stream is bit i % 8 of byte i / 8; the last byte is padded with zeros.
+// any length and alignment. Two spans of one call must not overlap. No allocation; O(length).
+//
+// Bits are packed least significant first: bit i of a stream is bit i % 8 of byte i / 8; the last byte is padded with
+// zeros.
 #pragma once
 
 #include <cstddef>
@@ -59,12 +61,12 @@ struct Grid {
   std::span<const float> ratios;  // bits >= 2: (c - s) / s for c in [0, 2s]; one bit: -1, 1
 };
 
-// codes_i = y_i rounded to the nearest integer, ties to the even code.   |x_i| <= norm, norm > 0; grid.offset an
-// integer.
+// codes_i = y_i rounded to the nearest integer, ties to the even code.
+//   x: |x_i| <= norm, norm > 0.   grid: with an integer offset.   codes: x.size().
 void QuantizeNearest(std::span<const float> x, const Grid& grid, float norm, std::span<uint8_t> codes);
-// codes_i = floor(y_i + u_i), u_i the top 24 bits of words_i times 2^-24, in fixed point of 24 fractional bits (y_i is
-// cut to them towards grid.offset): so never beyond the ends of the grid, and E code = y up to 2^-24.   words:
-// x.size().
+// codes_i = floor(y_i + u_i), u_i being the top 24 bits of words_i times 2^-24. In fixed point of 24 fractional bits,
+// to which y_i - offset is cut towards 0: so never beyond the ends of the grid, and E code = y up to 2^-24.
+//   x, norm: as above.   words, codes: x.size().
 void QuantizeStochastic(std::span<const float> x, const Grid& grid, float norm, std::span<const uint32_t> words,
                         std::span<uint8_t> codes);
 // acc_i += scale * (norm * ratios[codes_i]), every operation rounded.   codes below grid.ratios.size().
