@@ -1,0 +1,397 @@
+#include "laconic/compressors/error_control.h"
+
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "laconic/base/state.h"
+#include "rapidcheck/gtest.h"
+
+namespace laconic {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const Traits kTopK = [] {
+  Traits traits;
+  traits.delta = 0.01;
+  traits.suggested_eta = 0.01;
+  return traits;
+}();
+const Traits kUnbiased = [] {
+  Traits traits;
+  traits.omega = 99;
+  return traits;
+}();
+const Traits kUnclaimed;
+
+ControlSpec Parse(std::string_view text) {
+  const absl::StatusOr<SpecCall> call = ParseSpecCall(text);
+  EXPECT_TRUE(call.ok()) << call.status();
+  const absl::StatusOr<ControlSpec> spec = ParseControl(*call);
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return spec.value_or(ControlSpec());
+}
+
+std::string ParseFailure(std::string_view text) {
+  const absl::StatusOr<SpecCall> call = ParseSpecCall(text);
+  EXPECT_TRUE(call.ok()) << call.status();
+  return std::string(ParseControl(*call).status().message());
+}
+
+std::string Refusal(std::string_view control, const Traits& traits, std::string_view codec) {
+  const absl::StatusOr<ControlOptions> options = ResolveControl(Parse(control), traits, codec);
+  EXPECT_EQ(options.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(options.status().message());
+}
+
+ControlOptions Resolve(std::string_view control, const Traits& traits) {
+  const absl::StatusOr<ControlOptions> options = ResolveControl(Parse(control), traits, "codec");
+  EXPECT_TRUE(options.ok()) << options.status();
+  return options.value_or(ControlOptions());
+}
+
+// The message so far, keeping only its first element: sent = (m[0], 0, ...), residual = (0, m[1], ...).
+template <typename T>
+std::vector<T> SendFirst(BasicErrorControl<T>& control) {
+  std::vector<T> sent(control.elements(), T(0));
+  sent[0] = std::exchange(control.message()[0], T(0));
+  return sent;
+}
+
+// --- names, parameters, refusals ---
+
+TEST(ControlTable, EveryEntry_IsFoundByNameAndPrintsBack) {
+  for (const ControlInfo& info : ControlTable()) {
+    EXPECT_EQ(FindControl(info.name), &info);
+    const ControlSpec spec = Parse(info.name);
+    EXPECT_EQ(spec.method, info.method);
+    EXPECT_EQ(spec.ToString(), info.name);
+    EXPECT_FALSE(info.summary.empty() || info.source.empty() || info.keeps.empty()) << info.name;
+  }
+  EXPECT_EQ(ControlTable().size(), 6u);
+  EXPECT_EQ(FindControl("sgd"), nullptr);
+}
+
+TEST(ControlSpec, Parse_KeepsWhatWasGivenAndPrintsItCanonically) {
+  EXPECT_EQ(Parse("econtrol(beta=0.50,eta=5e-2)").ToString(), "econtrol(eta=0.05, beta=0.5)");
+  EXPECT_EQ(Parse("diana(alpha=0.1)").ToString(), "diana(alpha=0.1)");
+  EXPECT_FALSE(Parse("econtrol").eta.has_value());
+}
+
+TEST(ControlSpec, UnknownNameKeyOrValue_SaysWhatIsAccepted) {
+  EXPECT_THAT(ParseFailure("momentum"),
+              AllOf(HasSubstr("column 1"), HasSubstr("\"momentum\""), HasSubstr("ef21-sgdm")));
+  EXPECT_THAT(ParseFailure("ef(eta=0.1)"), HasSubstr("\"eta\""));
+  EXPECT_THAT(ParseFailure("econtrol(eta=0)"), AllOf(HasSubstr("spec column "), HasSubstr("(0, 1]")));
+  EXPECT_THAT(ParseFailure("econtrol(eta=1.5)"), HasSubstr("(0, 1]"));
+}
+
+TEST(ResolveControl, DefaultsComeFromTheCodec) {
+  EXPECT_EQ(Resolve("econtrol", kTopK).eta, 0.01);  // the codec's suggestion
+  EXPECT_EQ(Resolve("econtrol", kTopK).alpha, 1);
+  EXPECT_FALSE(Resolve("econtrol", kTopK).keeps_momentum());
+  EXPECT_EQ(Resolve("ef21-sgdm", kTopK).beta, 0.1);
+  EXPECT_EQ(Resolve("diana", kUnbiased).alpha, 0.01);  // 1/(1+99)
+  EXPECT_EQ(Resolve("diana(alpha=0.01)", kUnbiased).alpha, 0.01);
+  EXPECT_EQ(Resolve("ef", kTopK).eta, 1);
+  EXPECT_EQ(Resolve("ef", kTopK).alpha, 0);
+}
+
+TEST(ResolveControl, None_TakesAnyCodec) {
+  for (const Traits& traits : {kTopK, kUnbiased, kUnclaimed}) {
+    const ControlOptions options = Resolve("none", traits);
+    EXPECT_FALSE(options.keeps_error() || options.keeps_shift() || options.keeps_momentum());
+  }
+}
+
+TEST(ResolveControl, UnbiasedCodecWhereContractionIsNeeded_NamesTheWrapper) {
+  for (const std::string control : {"ef", "ef21", "ef21-sgdm", "econtrol"}) {
+    EXPECT_THAT(Refusal(control, kUnbiased, "randk(ratio=0.01, scale=unbiased)"),
+                AllOf(HasSubstr(control + " needs a contractive codec"), HasSubstr("omega = 99"),
+                      HasSubstr("scaled(randk(ratio=0.01, scale=unbiased))"), HasSubstr("= 0.01")));
+  }
+}
+
+TEST(ResolveControl, CodecWithoutClaims_IsRefusedByAllButNone) {
+  for (const std::string control : {"ef", "ef21", "ef21-sgdm", "econtrol", "diana"}) {
+    EXPECT_THAT(Refusal(control, kUnclaimed, "mystery"), AllOf(HasSubstr(control), HasSubstr("mystery")));
+  }
+}
+
+TEST(ResolveControl, DianaOnBiasedCodec_SaysWhatToTakeInstead) {
+  EXPECT_THAT(
+      Refusal("diana", kTopK, "topk(ratio=0.01)"),
+      AllOf(HasSubstr("needs an unbiased codec"), HasSubstr("topk(ratio=0.01) is biased"), HasSubstr("econtrol")));
+}
+
+TEST(ResolveControl, DianaAlphaAboveItsBound_IsRefused) {
+  EXPECT_THAT(Refusal("diana(alpha=0.5)", kUnbiased, "codec"), AllOf(HasSubstr("alpha = 0.5"), HasSubstr("= 0.01")));
+}
+
+// E|C(x) - x|^2 <= omega |x|^2 with omega < 1 is a contraction, delta = 1 - omega.
+TEST(ResolveControl, UnbiasedCodecWithSmallVariance_IsContractive) {
+  Traits natural;
+  natural.omega = 0.125;
+  EXPECT_EQ(Resolve("ef", natural).eta, 1);
+}
+
+TEST(ResolveControl, NumbersSetByHand_AreCheckedToo) {
+  EXPECT_FALSE(
+      ResolveControl({.method = ControlMethod::kEControl, .eta = 2.0, .alpha = {}, .beta = {}}, kTopK, "c").ok());
+  EXPECT_FALSE(ResolveControl({.method = ControlMethod::kEf, .eta = 0.5, .alpha = {}, .beta = {}}, kTopK, "c").ok());
+  EXPECT_FALSE(
+      ResolveControl({.method = ControlMethod::kEControl, .eta = std::nan(""), .alpha = {}, .beta = {}}, kTopK, "c")
+          .ok());
+}
+
+TEST(OwnerControl, WorkerKeepsState_OwnerRunsErrorFeedbackWhereItMay) {
+  const ControlOptions econtrol = Resolve("econtrol", kTopK);
+  EXPECT_EQ(OwnerControl(econtrol, kTopK).eta, 1);
+  EXPECT_EQ(OwnerControl(econtrol, kTopK).alpha, 0);
+  EXPECT_EQ(OwnerControl(Resolve("diana", kUnbiased), kUnbiased).eta, 0);  // error feedback would diverge
+  EXPECT_EQ(OwnerControl(ControlOptions{}, kTopK).eta, 0);
+}
+
+// --- the recurrence, numbers checked by eye ---
+
+TEST(ErrorControl, None_SendsTheGradientAndKeepsNothing) {
+  ErrorControl control({}, 2);
+  const std::vector<float> gradient = {3, 1};
+  control.Prepare(gradient);
+  EXPECT_THAT(control.message(), ElementsAre(3, 1));
+  control.Commit(gradient, SendFirst(control));
+  EXPECT_THAT(control.error(), IsEmpty());
+  std::vector<float> mean = {3, 0};
+  control.Direction(mean);
+  EXPECT_THAT(mean, ElementsAre(3, 0));
+}
+
+TEST(ErrorControl, EtaOneAlphaZero_IsClassicErrorFeedback) {
+  ErrorControl control({.eta = 1}, 2);
+  const std::vector<float> gradient = {3, 1};
+  for (const float owed : {1, 2, 3}) {
+    control.Prepare(gradient);
+    EXPECT_THAT(control.message(), ElementsAre(3, owed));  // g + e
+    control.Commit(gradient, SendFirst(control));
+    EXPECT_THAT(control.error(), ElementsAre(0, owed));  // p - C(p)
+  }
+}
+
+TEST(ErrorControl, ErrorScale_MultipliesTheKeptErrorBeforeUse) {
+  ErrorControl feedback({.eta = 1}, 2);
+  ErrorControl econtrol({.eta = 0.5, .alpha = 1}, 2);
+  const std::vector<float> gradient = {3, 1};
+  for (ErrorControl* control : {&feedback, &econtrol}) {
+    control->Prepare(gradient);
+    control->Commit(gradient, SendFirst(*control));
+    EXPECT_THAT(control->error(), ElementsAre(0, 1));
+    control->Prepare(gradient, /*error_scale=*/10);
+    // g - h + eta * 10 e; h = (3, 0) where there is one.
+    EXPECT_THAT(control->message(), control == &feedback ? ElementsAre(3, 11) : ElementsAre(0, 6));
+    control->Commit(gradient, SendFirst(*control));
+    EXPECT_THAT(control->error(), ElementsAre(0, 11));  // 10 e + g - h - s
+  }
+}
+
+TEST(ErrorControl, EControl_FollowsItsAlgorithm) {
+  ErrorControl control({.eta = 0.5, .alpha = 1}, 2);
+  const std::vector<float> gradient = {4, 2};
+  control.Prepare(gradient);
+  EXPECT_THAT(control.message(), ElementsAre(4, 2));  // g - h + eta e, all zero but g
+  control.Commit(gradient, SendFirst(control));
+  EXPECT_THAT(control.error(), ElementsAre(0, 2));  // e + g - h - s with the old h
+  EXPECT_THAT(control.shift(), ElementsAre(4, 0));
+  std::vector<float> mean = {4, 0};
+  control.Direction(mean);
+  EXPECT_THAT(mean, ElementsAre(4, 0));
+  EXPECT_THAT(control.shift_average(), ElementsAre(4, 0));
+
+  control.Prepare(gradient);
+  EXPECT_THAT(control.message(), ElementsAre(0, 3));  // (4 - 4 + 0, 2 - 0 + 0.5 * 2)
+  const std::vector<float> sent = {0, 3};
+  control.message()[1] = 0;  // this time the codec loses nothing
+  control.Commit(gradient, sent);
+  EXPECT_THAT(control.error(), ElementsAre(0, 1));  // 2 + 2 - 0 - 3
+  EXPECT_THAT(control.shift(), ElementsAre(4, 3));
+}
+
+TEST(ErrorControl, Diana_MovesTheShiftSlowlyAndStepsWithTheOldAverage) {
+  ErrorControl control({.alpha = 0.25}, 1);
+  const std::vector<float> gradient = {8};
+  control.Prepare(gradient);
+  const std::vector<float> sent = {8};
+  control.Commit(gradient, sent);
+  EXPECT_THAT(control.shift(), ElementsAre(2));
+  std::vector<float> mean = {8};
+  control.Direction(mean);
+  EXPECT_THAT(mean, ElementsAre(8));                     // H + mean(s), H = 0
+  EXPECT_THAT(control.shift_average(), ElementsAre(2));  // H + alpha mean(s)
+  mean = {8};
+  control.Direction(mean);
+  EXPECT_THAT(mean, ElementsAre(10));
+}
+
+TEST(ErrorControl, Momentum_ReplacesTheGradient) {
+  ErrorControl control({.alpha = 1, .beta = 0.25}, 1);
+  const std::vector<float> gradient = {8};
+  const std::vector<float> start = {4};
+  control.SetMomentum(start);
+  control.Prepare(gradient);
+  EXPECT_THAT(control.message(), ElementsAre(5));  // 0.75 * 4 + 0.25 * 8
+  EXPECT_THAT(control.momentum(), ElementsAre(4));
+  const std::vector<float> sent = {5};
+  control.Commit(gradient, sent);
+  EXPECT_THAT(control.momentum(), ElementsAre(5));
+}
+
+TEST(ErrorControl, PartOfTheRanksTookPart_AverageMovesByTheirShare) {
+  ErrorControl full_rate({.alpha = 1}, 1);
+  std::vector<float> mean = {8};
+  full_rate.Direction(mean, 0.25f);
+  EXPECT_THAT(mean, ElementsAre(2));  // the new H
+  EXPECT_THAT(full_rate.shift_average(), ElementsAre(2));
+
+  ErrorControl slow({.alpha = 0.5}, 1);
+  mean = {8};
+  slow.Direction(mean, 0.25f);
+  EXPECT_THAT(mean, ElementsAre(8));  // H + mean(s)
+  EXPECT_THAT(slow.shift_average(), ElementsAre(1));
+}
+
+TEST(ErrorControl, EmptyTensor_IsLegal) {
+  ErrorControl control({.eta = 0.5, .alpha = 1, .beta = 0.5}, 0);
+  control.Prepare({});
+  control.Commit({}, {});
+  control.Direction({});
+  EXPECT_THAT(control.message(), IsEmpty());
+}
+
+// --- transactions and state, for all methods ---
+
+const std::vector<ControlOptions> kAllOptions = {
+    {},
+    {.eta = 1},
+    {.alpha = 1},
+    {.alpha = 1, .beta = 0.1},
+    {.alpha = 0.25},
+    {.eta = 0.1, .alpha = 1},
+    {.eta = 0.1, .alpha = 1, .beta = 0.5},
+    {.eta = 1, .alpha = 1},
+};
+
+struct Snapshot {
+  std::vector<float> error, shift, average, momentum;
+  friend bool operator==(const Snapshot&, const Snapshot&) = default;
+};
+
+Snapshot Take(const ErrorControl& control) {
+  auto copy = [](std::span<const float> values) { return std::vector<float>(values.begin(), values.end()); };
+  return {copy(control.error()), copy(control.shift()), copy(control.shift_average()), copy(control.momentum())};
+}
+
+void Step(ErrorControl& control, std::span<const float> gradient, float error_scale = 1) {
+  control.Prepare(gradient, error_scale);
+  std::vector<float> sent = SendFirst(control);
+  control.Commit(gradient, sent);
+  control.Direction(sent);
+}
+
+// A few finite floats around 1, the same number for every call.
+std::vector<float> DrawGradient() {
+  const auto raw = *rc::gen::container<std::vector<int>>(5, rc::gen::inRange(-1000, 1000));
+  std::vector<float> gradient;
+  for (const int value : raw) gradient.push_back(static_cast<float>(value) / 37.0f);
+  return gradient;
+}
+
+RC_GTEST_PROP(ErrorControlProperty, PrepareWithoutCommit_LeavesNoTrace, ()) {
+  const std::vector<float> first = DrawGradient(), failed = DrawGradient(), second = DrawGradient();
+  for (const ControlOptions& options : kAllOptions) {
+    ErrorControl straight(options, 5), interrupted(options, 5);
+    Step(straight, first);
+    Step(interrupted, first);
+    const Snapshot before = Take(interrupted);
+    interrupted.Prepare(failed, 3.0f);
+    SendFirst(interrupted);  // the codec has already turned the message into a residual
+    RC_ASSERT(Take(interrupted) == before);
+    Step(straight, second, 0.5f);
+    Step(interrupted, second, 0.5f);
+    RC_ASSERT(Take(interrupted) == Take(straight));
+  }
+}
+
+// e_new = c e + g - h - s, to the rounding of the way it is computed: four roundings of numbers below 100.
+RC_GTEST_PROP(ErrorControlProperty, WhatIsNotSent_IsKept, ()) {
+  for (const ControlOptions& options : kAllOptions) {
+    if (!options.keeps_error()) continue;
+    ErrorControl control(options, 5);
+    Step(control, DrawGradient());
+    const Snapshot old = Take(control);
+    const std::vector<float> gradient = DrawGradient();
+    control.Prepare(gradient, 2.0f);
+    const std::vector<float> sent = SendFirst(control);
+    control.Commit(gradient, sent);
+    for (size_t i = 0; i < 5; ++i) {
+      const double g = options.keeps_momentum() ? control.momentum()[i] : gradient[i];
+      const double h = options.keeps_shift() ? old.shift[i] : 0.0;
+      RC_ASSERT(std::abs(control.error()[i] - (2.0 * old.error[i] + g - h - sent[i])) <= 4 * 256 * 0x1p-24);
+    }
+  }
+}
+
+RC_GTEST_PROP(ErrorControlProperty, SaveLoadContinue_EqualsContinue, ()) {
+  for (const ControlOptions& options : kAllOptions) {
+    ErrorControl original(options, 5), resumed(options, 5);
+    Step(original, DrawGradient());
+    StateArchive archive;
+    StateWriter writer(&archive, "tensor/");
+    original.Save(writer);
+    RC_ASSERT(resumed.Load(StateReader(&archive, "tensor/")).ok());
+    RC_ASSERT(Take(resumed) == Take(original));
+    const std::vector<float> gradient = DrawGradient();
+    Step(original, gradient);
+    Step(resumed, gradient);
+    RC_ASSERT(Take(resumed) == Take(original));
+  }
+}
+
+TEST(ErrorControl, Save_WritesWhatIsKeptAndNoMore) {
+  auto names = [](const ControlOptions& options) {
+    StateArchive archive;
+    StateWriter writer(&archive);
+    ErrorControl(options, 2).Save(writer);
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : archive.tensors) names.push_back(name);
+    return names;
+  };
+  EXPECT_THAT(names({}), IsEmpty());
+  EXPECT_THAT(names({.eta = 1}), ElementsAre("error"));
+  EXPECT_THAT(names({.eta = 0.1, .alpha = 1, .beta = 0.5}), ElementsAre("error", "momentum", "shift", "shift_average"));
+}
+
+TEST(ErrorControl, LoadOfAnIncompleteArchive_FailsAndChangesNothing) {
+  ErrorControl feedback({.eta = 1}, 2);
+  Step(feedback, std::vector<float>{1, 2});
+  StateArchive archive;
+  StateWriter writer(&archive);
+  feedback.Save(writer);  // "error" only
+
+  ErrorControl econtrol({.eta = 0.5, .alpha = 1}, 2);
+  const absl::Status status = econtrol.Load(StateReader(&archive));
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+  EXPECT_THAT(econtrol.error(), ElementsAre(0, 0));
+
+  ErrorControl longer({.eta = 1}, 3);
+  EXPECT_EQ(longer.Load(StateReader(&archive)).code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace laconic

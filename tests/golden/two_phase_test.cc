@@ -1,0 +1,82 @@
+// EControl over a collective that compresses twice: ranks send top-2 of their messages, the owner of the sum sends
+// top-2 of the mean. Exact if and only if the owner keeps what its own compression lost (Q4, eta = 0.1).
+#include <cmath>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/golden/reference.h"
+
+namespace laconic::golden {
+namespace {
+
+struct TwoPhase {
+  Trace trace;
+  double largest_mismatch = 0;  // of H + owner's error against mean_i h_i
+};
+
+TwoPhase RunTwoPhase(double gamma, const ControlOptions& owner_options, size_t owner_k, int steps) {
+  const Quadratic problem;
+  std::vector<double> x(problem.elements, 0.0), gradients, sent(problem.elements);
+  problem.Gradients(x, gradients);
+  std::vector<double> start(problem.elements, 0.0);
+  for (size_t i = 0; i < gradients.size(); ++i) start[i % problem.elements] += gradients[i] / 4;
+
+  std::vector<BasicErrorControl<double>> ranks(4, BasicErrorControl<double>(EControl(0.1), problem.elements));
+  auto row = [&](size_t rank) { return std::span<const double>(gradients).subspan(20 * rank, 20); };
+  for (size_t rank = 0; rank < 4; ++rank) ranks[rank].SetShift(row(rank), start);
+  BasicErrorControl<double> owner(owner_options, problem.elements);
+  const Codec<double> worker_codec = TopK<double>(2), owner_codec = TopK<double>(owner_k);
+
+  TwoPhase result;
+  for (int t = 0; t < steps; ++t) {
+    problem.Gradients(x, gradients);
+    std::vector<double> mean(problem.elements, 0.0);
+    for (size_t rank = 0; rank < 4; ++rank) {
+      ranks[rank].Prepare(row(rank));
+      worker_codec(rank, t, ranks[rank].message(), sent);
+      ranks[rank].Commit(row(rank), sent);
+      for (size_t j = 0; j < mean.size(); ++j) mean[j] += sent[j] / 4;
+    }
+    owner.Prepare(mean);
+    owner_codec(0, t, owner.message(), sent);
+    owner.Commit(mean, {});
+    std::vector<double> direction;
+    for (BasicErrorControl<double>& rank : ranks) {
+      direction = sent;
+      rank.Direction(direction);
+    }
+    for (size_t j = 0; j < x.size(); ++j) {
+      x[j] -= gamma * direction[j];
+      double shift = 0;
+      for (const BasicErrorControl<double>& rank : ranks) shift += rank.shift()[j] / 4;
+      const double owed = owner.error().empty() ? 0 : owner.error()[j];
+      result.largest_mismatch = std::max(result.largest_mismatch, std::abs(ranks[0].shift_average()[j] + owed - shift));
+    }
+    result.trace.distance.push_back(problem.Distance(x));
+  }
+  return result;
+}
+
+TEST(TwoPhase, OwnerKeepsItsError_EControlConverges) {
+  const ControlOptions owner = OwnerControl(EControl(0.1), Traits{.delta = 0.1, .omega = {}});
+  for (const auto& [gamma, k, steps] : {std::tuple{0.05, 2, 407}, {0.05, 4, 420}, {0.05, 8, 425}, {0.02, 2, 1000}}) {
+    const TwoPhase result = RunTwoPhase(gamma, owner, static_cast<size_t>(k), 1200);
+    EXPECT_EQ(result.trace.FirstBelow(1e-10), steps) << "gamma " << gamma << ", owner top-" << k;
+    EXPECT_LT(result.largest_mismatch, 1e-12) << "gamma " << gamma << ", owner top-" << k;
+  }
+}
+
+TEST(TwoPhase, OwnerForgetsItsError_EControlStalls) {
+  const TwoPhase result = RunTwoPhase(0.05, kNone, 2, 20000);
+  EXPECT_NEAR(result.trace.last(), 0.565, 0.005);
+  EXPECT_GT(result.largest_mismatch, 0.1);
+  EXPECT_NEAR(RunTwoPhase(0.02, kNone, 2, 20000).trace.last(), 0.538, 0.005);
+}
+
+// Four ranks send at most 8 entries: an owner that keeps 8 loses nothing.
+TEST(TwoPhase, OwnerLosesNothing_NeedsNoError) {
+  EXPECT_EQ(RunTwoPhase(0.05, kNone, 8, 500).trace.FirstBelow(1e-10), 425);
+}
+
+}  // namespace
+}  // namespace laconic::golden
