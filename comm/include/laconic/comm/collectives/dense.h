@@ -1,5 +1,5 @@
-// Sums of floats over all ranks, uncompressed. The order of additions is fixed by rank numbers alone, and each element is summed at one
-// rank and then copied, so all ranks end with equal bits on any transport.
+// Sums of floats over all ranks, uncompressed. The order of additions is fixed by rank numbers alone, and each element
+// is summed at one rank and then copied, so all ranks end with equal bits on any transport.
 #pragma once
 
 #include <cstddef>
@@ -11,19 +11,23 @@
 namespace laconic {
 
 enum class DenseAlgorithm {
-  kAuto,              // halving-doubling up to kHalvingDoublingMaxBytes, ring above
-  kRing,              // 2 (n-1) Exchanges, 2 (n-1)/n B bytes: bandwidth optimal (Patarasuk and Yuan 2009)
-  kHalvingDoubling,   // 2 ceil(log2 n) Exchanges, 2 (n-1)/n B bytes at powers of two (Rabenseifner 2004); other n fold first
+  kAuto,  // halving-doubling for short arrays (1 MiB with 2^k ranks, else 16 KiB), ring for longer ones
+  kRing,  // 2 (n-1) Exchanges a segment of n MiB, 2 (n-1)/n B bytes: bandwidth optimal (Patarasuk and Yuan 2009)
+  kHalvingDoubling,  // 2 log2 n Exchanges, 2 (n-1)/n B bytes with n = 2^k ranks (Rabenseifner 2004); others fold first,
+                     // up to 2 B bytes
 };
 
 // values <- sum over ranks of values. B = 4 values.size() bytes.
-absl::Status AllreduceSum(Communicator& comm, std::span<float> values, DenseAlgorithm algorithm = DenseAlgorithm::kAuto);
+absl::Status AllreduceSum(Communicator& comm, std::span<float> values,
+                          DenseAlgorithm algorithm = DenseAlgorithm::kAuto);
 
 // values <- (sum over ranks) * (1 / n).
-absl::Status AllreduceMean(Communicator& comm, std::span<float> values, DenseAlgorithm algorithm = DenseAlgorithm::kAuto);
+absl::Status AllreduceMean(Communicator& comm, std::span<float> values,
+                           DenseAlgorithm algorithm = DenseAlgorithm::kAuto);
 
-// [begin, end) of shard `index` when `elements` are split into `shards` contiguous parts whose lengths are multiples of `alignment` (the
-// last ones take what is left and may be empty). The same on all ranks; ring chunks and scatter shards are these.
+// [begin, end) of shard `index` when `elements` are split into `shards` contiguous parts whose lengths are multiples of
+// `alignment` (the last ones take what is left and may be empty). The same on all ranks; ring chunks and scatter shards
+// are these.
 struct ShardRange {
   size_t begin = 0;
   size_t end = 0;
