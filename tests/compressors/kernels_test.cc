@@ -1,0 +1,237 @@
+// Each kernel against its definition in kernels.h, written out element by element, over lengths around every unroll
+// width and all offsets within a cache line. Faster implementations are to be run through the same checks.
+#include "compressors/kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "tests/compressors/dense_codec.h"
+
+namespace laconic {
+namespace {
+
+const size_t kLengths[] = {0,  1,  2,  3,  4,  5,   7,   8,   9,   15,  16,  17,
+                           31, 33, 63, 64, 65, 100, 255, 256, 257, 511, 513, 1000};
+
+// Ties, zeros of both signs, denormals and extremes among ordinary values.
+Floats Varied(size_t count) {
+  Floats x = Gaussian(count, 11);
+  const float special[] = {0.0f,       -0.0f,         1.0f,           -1.0f,    kSmallestDenormal,
+                           -0x1p-127f, kLargestFloat, -kLargestFloat, 0x1p-126f};
+  for (size_t i = 0; i < count; i += 3) x[i] = special[i / 3 % 9];
+  return x;
+}
+
+std::vector<uint32_t> Words(size_t count) {
+  std::vector<uint32_t> words(count);
+  CounterRng(RngKey{.seed = 2}).Words(0, words);
+  for (size_t i = 0; i < count; i += 5) words[i] = i % 2 == 0 ? 0xffffffffu : 0;
+  return words;
+}
+
+bool Bit(std::span<const std::byte> bits, size_t i) { return (std::to_integer<int>(bits[i / 8]) >> (i % 8) & 1) != 0; }
+
+// Calls check(x) for every length and offset; x lies at its own address each time.
+void ForEachSpan(const std::function<void(std::span<const float>)>& check) {
+  for (const size_t length : kLengths) {
+    const Floats values = Varied(length);
+    for (size_t offset = 0; offset < 16; ++offset) {
+      Floats memory(length + 16, kNaN);  // whoever reads past the span meets a NaN
+      std::copy(values.begin(), values.end(), memory.begin() + static_cast<ptrdiff_t>(offset));
+      check(std::span<const float>(memory).subspan(offset, length));
+    }
+  }
+}
+
+uint32_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
+
+void ExpectSameBits(std::span<const float> actual, std::span<const float> expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    ASSERT_EQ(Bits(actual[i]), Bits(expected[i]))
+        << "element " << i << " of " << actual.size() << ": " << actual[i] << ", expected " << expected[i];
+  }
+}
+
+TEST(Kernels, FirstNonFinite_FindsTheFirst) {
+  ForEachSpan([](std::span<const float> x) { EXPECT_EQ(kernels::FirstNonFinite(x), x.size()); });
+  for (const size_t length : kLengths) {
+    for (size_t at = 0; at < length; at += 1 + length / 20) {
+      Floats x(length, -kLargestFloat);
+      x[at] = at % 2 == 0 ? -kInfinity : kNaN;
+      x.back() = kInfinity;
+      EXPECT_EQ(kernels::FirstNonFinite(x), at);
+      EXPECT_FALSE(std::isfinite(kernels::AbsMax(x)));
+      EXPECT_FALSE(std::isfinite(kernels::SumAbs(x)));
+      EXPECT_FALSE(std::isfinite(kernels::SumSquares(x)));
+    }
+  }
+}
+
+TEST(Kernels, Reductions_FollowTheirDefinitions) {
+  ForEachSpan([](std::span<const float> x) {
+    float largest = 0;
+    size_t zeros = 0;
+    double sums[8] = {}, squares[8] = {};
+    for (size_t i = 0; i < x.size(); ++i) {
+      largest = std::max(largest, std::abs(x[i]));
+      zeros += x[i] == 0 ? 1 : 0;
+      sums[i % 8] += std::abs(static_cast<double>(x[i]));
+      squares[i % 8] += static_cast<double>(x[i]) * x[i];
+    }
+    const auto total = [](const double* s) {
+      return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+    };
+    EXPECT_EQ(kernels::AbsMax(x), largest);
+    EXPECT_EQ(kernels::CountZeros(x), zeros);
+    EXPECT_EQ(kernels::SumAbs(x), total(sums));
+    EXPECT_EQ(kernels::SumSquares(x), total(squares));
+  });
+}
+
+TEST(Kernels, ScaleAdd_RoundsTwice) {
+  ForEachSpan([](std::span<const float> y) {
+    Floats acc = Gaussian(y.size(), 3), expected = acc;
+    for (size_t i = 0; i < y.size(); ++i) {
+      const float product = 0.3f * y[i];
+      expected[i] += product;
+    }
+    kernels::ScaleAdd(y, 0.3f, acc);
+    ExpectSameBits(acc, expected);
+  });
+}
+
+TEST(Kernels, Signs_PackAndComeBack) {
+  ForEachSpan([](std::span<const float> x) {
+    Bytes bits((x.size() + 7) / 8, std::byte{0xff});
+    kernels::PackSigns(x, bits);
+    for (size_t i = 0; i < 8 * bits.size(); ++i) ASSERT_EQ(Bit(bits, i), i < x.size() && std::signbit(x[i])) << i;
+
+    Floats acc = Gaussian(x.size(), 3), expected = acc;
+    for (size_t i = 0; i < x.size(); ++i) expected[i] += std::copysign(0.7f, x[i]);
+    kernels::AddSigned(bits, 0.7f, acc);
+    ExpectSameBits(acc, expected);
+
+    Bytes some(bits.size());
+    for (size_t i = 0; i < some.size(); ++i) some[i] = static_cast<std::byte>(i * 37 + 5);
+    for (size_t i = 0; i < x.size(); ++i) expected[i] += Bit(some, i) ? std::copysign(0.7f, x[i]) : 0.0f;
+    kernels::AddSignedWhere(bits, some, 0.7f, acc);
+    ExpectSameBits(acc, expected);
+  });
+}
+
+TEST(Kernels, SubtractSigned_LeavesTheResidual) {
+  ForEachSpan([](std::span<const float> x) {
+    Floats all(x.begin(), x.end()), all_expected = all, some = all, some_expected = all;
+    for (size_t i = 0; i < x.size(); ++i) {
+      all_expected[i] -= std::copysign(0.7f, x[i]);
+      if (x[i] != 0) some_expected[i] -= std::copysign(0.7f, x[i]);
+    }
+    kernels::SubtractSigned(0.7f, all);
+    kernels::SubtractSignedFromNonZeros(0.7f, some);
+    ExpectSameBits(all, all_expected);
+    ExpectSameBits(some, some_expected);
+  });
+}
+
+TEST(Kernels, Codes_RoundAsDefinedAndStayOnTheGrid) {
+  const float no_ratios[1] = {};
+  for (const int levels : {1, 3, 7, 31, 127}) {
+    const auto s = static_cast<float>(levels);
+    const kernels::Grid grid{.gain = s, .offset = s, .ratios = no_ratios};
+    ForEachSpan([&](std::span<const float> x) {
+      const std::vector<uint32_t> words = Words(x.size());
+      std::vector<uint8_t> nearest(x.size()), stochastic(x.size());
+      kernels::QuantizeNearest(x, grid, kLargestFloat, nearest);
+      kernels::QuantizeStochastic(x, grid, kLargestFloat, words, stochastic);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float level = x[i] / kLargestFloat * s;
+        ASSERT_EQ(nearest[i], std::nearbyint(static_cast<double>(level) + levels)) << x[i];
+        const double fixed = std::trunc(static_cast<double>(level) * 0x1p24) + levels * 0x1p24 + (words[i] >> 8);
+        ASSERT_EQ(stochastic[i], std::floor(fixed * 0x1p-24)) << x[i];
+        ASSERT_LE(stochastic[i], 2 * levels);
+      }
+    });
+  }
+}
+
+TEST(Kernels, QuantizeNearest_TiesGoToTheEvenCode) {
+  const float no_ratios[1] = {};
+  std::vector<uint8_t> codes(4);
+  kernels::QuantizeNearest(Floats{0.5f, 1.5f, -0.5f, -1.5f}, {.gain = 3, .offset = 3, .ratios = no_ratios}, 3, codes);
+  EXPECT_EQ(codes, (std::vector<uint8_t>{4, 4, 2, 2}));
+}
+
+TEST(Kernels, DequantizeAdd_RoundsEveryOperation) {
+  const float ratios[3] = {-1, 0.3f, 1};
+  for (const size_t length : kLengths) {
+    std::vector<uint8_t> codes(length);
+    for (size_t i = 0; i < length; ++i) codes[i] = static_cast<uint8_t>(i * i % 3);
+    Floats acc = Gaussian(length), expected = acc;
+    for (size_t i = 0; i < length; ++i) {
+      const float value = 1.7f * ratios[codes[i]];
+      const float product = 0.3f * value;
+      expected[i] += product;
+    }
+    kernels::DequantizeAdd(codes, {.ratios = ratios}, 1.7f, 0.3f, acc);
+    ExpectSameBits(acc, expected);
+  }
+}
+
+TEST(Kernels, PackedCodes_LieLowestFirstAndComeBack) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const size_t length : kLengths) {
+      std::vector<uint8_t> codes(length), back(length);
+      for (size_t i = 0; i < length; ++i) codes[i] = static_cast<uint8_t>((i * 151 + 7) & ((1u << bits) - 1));
+      Bytes packed((length * static_cast<size_t>(bits) + 7) / 8, std::byte{0xff});
+      kernels::PackCodes(codes, bits, packed);
+      for (size_t i = 0; i < 8 * packed.size(); ++i) {
+        const size_t code = i / static_cast<size_t>(bits);
+        const bool expected = code < length && (codes[code] >> (i % static_cast<size_t>(bits)) & 1) != 0;
+        ASSERT_EQ(Bit(packed, i), expected) << bits << " bits, bit " << i;
+      }
+      kernels::UnpackCodes(packed, bits, back);
+      EXPECT_EQ(back, codes);
+    }
+  }
+}
+
+TEST(Kernels, FirstAbove_FindsTheFirst) {
+  for (const size_t length : kLengths) {
+    std::vector<uint8_t> codes(length, 200);
+    EXPECT_EQ(kernels::FirstAbove(codes, 200), length);
+    for (size_t at = 0; at < length; at += 1 + length / 20) {
+      codes[at] = codes.back() = 201;
+      EXPECT_EQ(kernels::FirstAbove(codes, 200), at);
+      codes[at] = codes.back() = 200;
+    }
+  }
+}
+
+TEST(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
+  ForEachSpan([](std::span<const float> x) {
+    const std::vector<uint32_t> words = Words(x.size());
+    std::vector<uint8_t> exponents(x.size());
+    kernels::RoundToPowersOfTwo(x, words, exponents);
+    Bytes signs((x.size() + 7) / 8);
+    kernels::PackSigns(x, signs);
+    Floats acc(x.size(), 1.0f), expected = acc;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float magnitude = std::abs(x[i]);
+      const float low = magnitude < 0x1p-126f ? 0.0f : std::ldexp(1.0f, std::ilogb(magnitude));
+      const float unit = low == 0 ? 0x1p-126f : low;  // the distance to the next power of two
+      const bool up = (static_cast<double>(magnitude) - low) / unit + (words[i] >> 9) * 0x1p-23 >= 1;
+      const float rounded = up && low < 0x1p127f ? low + unit : low;
+      ASSERT_EQ(exponents[i], rounded == 0 ? 0 : std::ilogb(rounded) + 127) << x[i];
+      const float product = 0.3f * std::copysign(rounded, x[i]);
+      expected[i] += product;
+    }
+    kernels::AddPowersOfTwo(exponents, signs, 0.3f, acc);
+    ExpectSameBits(acc, expected);
+  });
+}
+
+}  // namespace
+}  // namespace laconic
