@@ -12,7 +12,8 @@ int main(int argc, char** argv) {
       "`laconic methods` lists what can stand in one."};
   app.require_subcommand(1);
 
-  CLI::App* methods = app.add_subcommand("methods", "List codecs, error controls and strategies, with bytes and memory price");
+  CLI::App* methods =
+      app.add_subcommand("methods", "List codecs, error controls and strategies, with bytes and memory price");
   bool markdown = false, json = false;
   methods->add_flag("--markdown", markdown, "As the tables in the README");
   methods->add_flag("--json", json, "As one JSON object")->excludes("--markdown");

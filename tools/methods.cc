@@ -33,7 +33,8 @@ std::vector<float> Gaussian(size_t count) {
 std::string BitsPerElement(const Compressor& codec, const std::vector<float>& x, const Shape& shape) {
   std::vector<std::byte> body(codec.MaxBodyBytes(shape));
   const absl::StatusOr<size_t> bytes = codec.Encode(x, shape, RngKey{}, body);
-  return bytes.ok() ? fmt::format("{:.3g}", 8.0 * static_cast<double>(*bytes) / static_cast<double>(x.size())) : bytes.status().ToString();
+  return bytes.ok() ? fmt::format("{:.3g}", 8.0 * static_cast<double>(*bytes) / static_cast<double>(x.size()))
+                    : bytes.status().ToString();
 }
 
 std::string Claim(const Traits& traits) {
@@ -55,7 +56,8 @@ std::string Keys(const std::vector<ParameterInfo>& parameters) {
 std::vector<Table> Tables() {
   const Shape shape({1024, 1024});
   const std::vector<float> x = Gaussian(shape.elements());
-  Table codecs{"Codecs", {"codec", "what it sends", "keys [default]", "example", "bits/element", "claim", "source"}, {}};
+  Table codecs{
+      "Codecs", {"codec", "what it sends", "keys [default]", "example", "bits/element", "claim", "source"}, {}};
   for (const CodecInfo& info : CodecRegistry::BuiltIn().codecs()) {
     const std::string& example = info.examples.front();
     const absl::StatusOr<std::shared_ptr<const Compressor>> codec = CodecRegistry::BuiltIn().Create(example);
@@ -63,7 +65,9 @@ std::vector<Table> Tables() {
     codecs.rows.push_back({info.name, info.summary, Keys(info.parameters), example, BitsPerElement(**codec, x, shape),
                            Claim((*codec)->traits(shape)), info.source});
   }
-  Table controls{"Error controls", {"control", "what it does", "keys [default]", "floats kept per element", "codec it needs", "source"}, {}};
+  Table controls{"Error controls",
+                 {"control", "what it does", "keys [default]", "floats kept per element", "codec it needs", "source"},
+                 {}};
   for (const ControlInfo& info : ControlTable()) {
     controls.rows.push_back({info.name, info.summary, Keys(info.parameters), info.keeps, info.needs, info.source});
   }

@@ -7,8 +7,8 @@ namespace laconic {
 
 enum class TableFormat { kText, kMarkdown, kJson };
 
-// Codecs (with bits per element measured by encoding 2^20 standard normal values as a 1024 x 1024 matrix), error controls with their
-// memory price, strategies with their wire bytes.
+// Codecs (with bits per element measured by encoding 2^20 standard normal values as a 1024 x 1024 matrix), error
+// controls with their memory price, strategies with their wire bytes.
 std::string DescribeMethods(TableFormat format);
 
 }  // namespace laconic

@@ -25,14 +25,17 @@ TEST(AgreeOn, EqualFacts_IsOk) {
 
 TEST(AgreeOn, OneRankDiffers_AllRanksNameFactRankAndBothValues) {
   const std::string message = AgreementOn(4, [](int rank) {
-    return std::vector<AgreedFact>{{"seed", "1"}, {"shape of tensor fc1.weight", rank == 2 ? "[256, 783]" : "[256, 784]"}};
+    return std::vector<AgreedFact>{{"seed", "1"},
+                                   {"shape of tensor fc1.weight", rank == 2 ? "[256, 783]" : "[256, 784]"}};
   });
-  EXPECT_EQ(message, "ranks disagree on shape of tensor fc1.weight: \"[256, 784]\" on rank 0, \"[256, 783]\" on rank 2");
+  EXPECT_EQ(message,
+            "ranks disagree on shape of tensor fc1.weight: \"[256, 784]\" on rank 0, \"[256, 783]\" on rank 2");
 }
 
 TEST(AgreeOn, RankZeroDiffers_IsFoundToo) {
-  const std::string message =
-      AgreementOn(3, [](int rank) { return std::vector<AgreedFact>{{"spec", rank == 0 ? "sign" : "dense"}}; });
+  const std::string message = AgreementOn(3, [](int rank) {
+    return std::vector<AgreedFact>{{"spec", rank == 0 ? "sign" : "dense"}};
+  });
   EXPECT_EQ(message, "ranks disagree on spec: \"sign\" on rank 0, \"dense\" on rank 1");
 }
 

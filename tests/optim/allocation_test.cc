@@ -1,4 +1,5 @@
-// A step of GradientSync allocates nothing once every size has been seen. Counted by replacing the global operator new of this binary.
+// A step of GradientSync allocates nothing once every size has been seen. Counted by replacing the global operator new
+// of this binary.
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -12,8 +13,9 @@ std::atomic<int64_t> allocations = 0;
 
 void* Allocate(std::size_t bytes, std::size_t alignment) {
   if (counting) ++allocations;
-  void* memory = alignment <= alignof(std::max_align_t) ? std::malloc(bytes == 0 ? 1 : bytes)
-                                                        : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  void* memory = alignment <= alignof(std::max_align_t)
+                     ? std::malloc(bytes == 0 ? 1 : bytes)
+                     : std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
@@ -21,8 +23,12 @@ void* Allocate(std::size_t bytes, std::size_t alignment) {
 
 void* operator new(std::size_t bytes) { return Allocate(bytes, 1); }
 void* operator new[](std::size_t bytes) { return Allocate(bytes, 1); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) { return Allocate(bytes, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t bytes, std::align_val_t alignment) { return Allocate(bytes, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return Allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return Allocate(bytes, static_cast<std::size_t>(alignment));
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -48,8 +54,9 @@ TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
   allocations = 0;
   OnRanks(kRanks, [&](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, GetParam(),
-                                                             {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256, .clip_norm = 1e9}));
+    LACONIC_ASSIGN_OR_RETURN(
+        auto sync, GradientSync::Create(&comm, trainer.parameters, GetParam(),
+                                        {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256, .clip_norm = 1e9}));
     for (int step = 0; step < kWarm; ++step) LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
     if (start->Block()) delete start;
     counting = true;
@@ -62,7 +69,8 @@ TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
   EXPECT_EQ(allocations, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()), [](const auto& info) { return "spec" + std::to_string(info.index); });
+INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()),
+                         [](const auto& info) { return "spec" + std::to_string(info.index); });
 
 TEST(Counter, CountsAnAllocation) {
   allocations = 0;

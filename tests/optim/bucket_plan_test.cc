@@ -22,7 +22,8 @@ TEST(PlanBuckets, TensorLargerThanABucket_HasOneOfItsOwn) {
 }
 
 TEST(PlanBuckets, GroupsDoNotMix_AndBucketsAreOrderedByReadiness) {
-  // Weights (group 0) and biases (group 1) of three layers: the bucket of biases is ready only with the first layer's bias, tensor 1.
+  // Weights (group 0) and biases (group 1) of three layers: the bucket of biases is ready only with the first layer's
+  // bias, tensor 1.
   const std::vector<PlannedTensor> tensors = {{100, 0}, {4, 1}, {100, 0}, {4, 1}, {100, 0}, {4, 1}};
   EXPECT_THAT(PlanBuckets(tensors, 100),
               ElementsAre(ElementsAre(4), ElementsAre(2), ElementsAre(5, 3, 1), ElementsAre(0)));

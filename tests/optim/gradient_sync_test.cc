@@ -19,7 +19,8 @@ using testing::ToyTrainer;
 GradientSyncOptions SmallBuckets() { return {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256}; }
 
 // Weights after `steps` on every rank.
-std::vector<std::vector<float>> Train(int ranks, const std::string& spec, int steps, GradientSyncOptions options = SmallBuckets()) {
+std::vector<std::vector<float>> Train(int ranks, const std::string& spec, int steps,
+                                      GradientSyncOptions options = SmallBuckets()) {
   std::vector<std::vector<float>> weights(ranks);
   OnRanks(ranks, [&](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
@@ -86,13 +87,15 @@ TEST(GradientSync, Dense_Direction_IsTheMeanGradient) {
 TEST(GradientSync, Report_CountsWhatATopKGatherSends) {
   OnRanks(4, [](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", SmallBuckets()));
+    LACONIC_ASSIGN_OR_RETURN(
+        auto sync, GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", SmallBuckets()));
     LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, 0, 0.1f));
     const StepReport& report = sync->report();
     const uint64_t elements = 8 * 36 + 48 * 32 + 48 + 480;
     EXPECT_EQ(report.logical_bytes, 4 * elements);
     EXPECT_EQ(report.dense_wire_bytes, 4 * elements * 2 * 3 / 4);
-    // 5 % of 2304 elements, 4 bytes of value and about 6 bits of index each, to three peers; the rest is headers and frames.
+    // 5 % of 2304 elements, 4 bytes of value and about 6 bits of index each, to three peers; the rest is headers and
+    // frames.
     EXPECT_GT(report.wire_bytes_sent, 3 * 115 * 4);
     EXPECT_LT(report.wire_bytes_sent, 3 * (115 * 5 + 4 * 48 + 3 * 64 + 4 * 48 + 100));
     EXPECT_EQ(report.wire_bytes_sent, report.wire_bytes_received + report.wire_bytes_sent - report.wire_bytes_received);
@@ -105,7 +108,8 @@ TEST(GradientSync, MeasureError_GivesRelativeErrorAndErrorNorm) {
     ToyTrainer trainer(comm.rank());
     GradientSyncOptions options = SmallBuckets();
     options.measure_error = true;
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", options));
+    LACONIC_ASSIGN_OR_RETURN(auto sync,
+                             GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", options));
     LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, 0, 0.1f));
     EXPECT_GT(sync->report().relative_error, 0.5);
     EXPECT_LT(sync->report().relative_error, 1.0);
@@ -116,7 +120,8 @@ TEST(GradientSync, MeasureError_GivesRelativeErrorAndErrorNorm) {
 
 // --- agreement
 
-absl::Status CreateWith(const std::function<void(int rank, ToyTrainer&, std::string& spec, GradientSyncOptions&)>& change) {
+absl::Status CreateWith(
+    const std::function<void(int rank, ToyTrainer&, std::string& spec, GradientSyncOptions&)>& change) {
   return RunInProcess(3, [&](std::unique_ptr<Transport> transport) -> absl::Status {
     Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
     ToyTrainer trainer(comm.rank());
@@ -132,8 +137,9 @@ TEST(Handshake, ShapeMismatch_NamesTensorRankAndBothShapes) {
     if (rank == 2) trainer.parameters[1].shape = Shape({32, 48});
   });
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("shape of tensor fc1.weight"), HasSubstr("\"[48, 32]\" on rank 0"),
-                                                   HasSubstr("\"[32, 48]\" on rank 2")));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("shape of tensor fc1.weight"), HasSubstr("\"[48, 32]\" on rank 0"),
+                    HasSubstr("\"[32, 48]\" on rank 2")));
 }
 
 TEST(Handshake, SpecMismatch_NamesRankAndBothSpecs) {
@@ -145,7 +151,8 @@ TEST(Handshake, SpecMismatch_NamesRankAndBothSpecs) {
 }
 
 TEST(Handshake, SeedMismatch_IsFound) {
-  const absl::Status status = CreateWith([](int rank, ToyTrainer&, std::string&, GradientSyncOptions& options) { options.seed = rank; });
+  const absl::Status status =
+      CreateWith([](int rank, ToyTrainer&, std::string&, GradientSyncOptions& options) { options.seed = rank; });
   EXPECT_THAT(std::string(status.message()), HasSubstr("seed"));
 }
 
@@ -158,7 +165,8 @@ TEST(Handshake, DifferentWeights_NameTheTensor) {
 
 // --- bad input
 
-absl::Status CreateAlone(const std::string& spec, const std::function<void(ToyTrainer&)>& change = [](ToyTrainer&) {}) {
+absl::Status CreateAlone(
+    const std::string& spec, const std::function<void(ToyTrainer&)>& change = [](ToyTrainer&) {}) {
   return RunInProcess(1, [&](std::unique_ptr<Transport> transport) -> absl::Status {
     Communicator comm(std::move(transport));
     ToyTrainer trainer(0);
@@ -178,18 +186,21 @@ TEST(Create, IllegalPair_IsRefusedWithTheReason) {
 }
 
 TEST(Create, TwoTensorsOfOneName_IsRefused) {
-  EXPECT_THAT(CreateAlone("dense", [](ToyTrainer& t) { t.parameters[2].name = "fc1.weight"; }).ToString(), HasSubstr("two parameters are named fc1.weight"));
+  EXPECT_THAT(CreateAlone("dense", [](ToyTrainer& t) { t.parameters[2].name = "fc1.weight"; }).ToString(),
+              HasSubstr("two parameters are named fc1.weight"));
 }
 
 TEST(Create, GradientOfAnotherLength_IsRefused) {
-  EXPECT_THAT(CreateAlone("dense", [](ToyTrainer& t) { t.parameters[2].gradient = t.parameters[2].gradient.first(47); }).ToString(),
+  EXPECT_THAT(CreateAlone("dense", [](ToyTrainer& t) { t.parameters[2].gradient = t.parameters[2].gradient.first(47); })
+                  .ToString(),
               AllOf(HasSubstr("fc1.bias"), HasSubstr("47"), HasSubstr("48")));
 }
 
 TEST(Create, SmallTensorsAndVectorsUnderLowRank_GoDense) {
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(0);
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef", SmallBuckets()));
+    LACONIC_ASSIGN_OR_RETURN(auto sync,
+                             GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef", SmallBuckets()));
     EXPECT_THAT(sync->Describe(), HasSubstr("identity by dense: fc1.bias[48]"));
     EXPECT_THAT(sync->Describe(), HasSubstr("by linear"));
     return absl::OkStatus();
@@ -212,7 +223,8 @@ TEST(NonFinite, Skip_AllRanksSkipAndStateIsAsBefore) {
           if (comm.rank() == 3) trainer.gradient(0)[17] = INFINITY;
           LACONIC_RETURN_IF_ERROR(sync->Finish());
           EXPECT_TRUE(sync->report().skipped);
-          EXPECT_THAT(sync->report().skip_reason, AllOf(HasSubstr("conv.weight"), HasSubstr("rank 3"), HasSubstr("inf"), HasSubstr("17")));
+          EXPECT_THAT(sync->report().skip_reason,
+                      AllOf(HasSubstr("conv.weight"), HasSubstr("rank 3"), HasSubstr("inf"), HasSubstr("17")));
           for (float d : sync->direction(TensorId{1})) EXPECT_EQ(d, 0);
         }
         for (uint64_t step = 5; step < 10; ++step) LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
@@ -236,7 +248,8 @@ TEST(NonFinite, Fail_AllRanksGetTheErrorAndMayGoOn) {
     if (comm.rank() == 1) trainer.gradient(1)[3] = NAN;
     const absl::Status status = sync->Finish();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("fc1.weight"), HasSubstr("rank 1"), HasSubstr("nan"), HasSubstr("index 3")));
+    EXPECT_THAT(std::string(status.message()),
+                AllOf(HasSubstr("fc1.weight"), HasSubstr("rank 1"), HasSubstr("nan"), HasSubstr("index 3")));
     return trainer.Step(*sync, 1, 0.1f);
   });
 }
@@ -268,7 +281,8 @@ TEST(Clip, LargeGradients_AreScaledToTheBoundOnAllRanksAlike) {
     LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "dense", options));
     sync->Begin({.step = 0});
     for (auto tensor : {0, 1, 2, 3}) std::fill(trainer.gradient(tensor).begin(), trainer.gradient(tensor).end(), 0.0f);
-    trainer.gradient(1)[0] = comm.rank() == 0 ? 3.0f : 4.0f;  // r = sqrt((9 + 16) / 2) = 5 / sqrt(2); factor = 0.1 sqrt(2)
+    trainer.gradient(1)[0] =
+        comm.rank() == 0 ? 3.0f : 4.0f;  // r = sqrt((9 + 16) / 2) = 5 / sqrt(2); factor = 0.1 sqrt(2)
     for (uint32_t t : {3, 2, 1, 0}) sync->MarkReady(TensorId{t});
     LACONIC_RETURN_IF_ERROR(sync->Finish());
     EXPECT_NEAR(sync->direction(TensorId{1})[0], 3.5 * 0.1 * std::sqrt(2.0), 1e-6);
@@ -296,7 +310,8 @@ TEST(DenseWarmup, FirstSteps_AreExactThenCompressed) {
     ToyTrainer trainer(comm.rank());
     GradientSyncOptions options = SmallBuckets();
     options.dense_warmup_steps = 2;
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", options));
+    LACONIC_ASSIGN_OR_RETURN(auto sync,
+                             GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.05)+ef+gather", options));
     for (uint64_t step = 0; step < 2; ++step) {
       LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
       EXPECT_GT(sync->report().wire_bytes_sent, sync->report().dense_wire_bytes);
@@ -308,19 +323,23 @@ TEST(DenseWarmup, FirstSteps_AreExactThenCompressed) {
 }
 
 TEST(LearningRate, Change_RescalesTheErrorSoThatTheVirtualIterateIsExact) {
-  // One rank, two elements, top-1: step 0 at rate 1 sends (8, 0) and owes 4 in element 1. At rate 0.5 the error counts double, 8, so that
-  // 0.5 * 8 moves the weight by the 4 that were owed at rate 1.
+  // One rank, two elements, top-1: step 0 at rate 1 sends (8, 0) and owes 4 in element 1. At rate 0.5 the error counts
+  // double, 8, so that 0.5 * 8 moves the weight by the 4 that were owed at rate 1.
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     std::vector<float> weights(2), gradient = {8, 4};
-    const std::vector<Parameter> parameters = {{.name = "w", .shape = Shape::Flat(2), .weights = weights, .gradient = gradient}};
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, parameters, "topk(k=1)+ef+gather", {.min_bytes = 0}));
+    const std::vector<Parameter> parameters = {
+        {.name = "w", .shape = Shape::Flat(2), .weights = weights, .gradient = gradient}};
+    LACONIC_ASSIGN_OR_RETURN(auto sync,
+                             GradientSync::Create(&comm, parameters, "topk(k=1)+ef+gather", {.min_bytes = 0}));
     sync->Begin({.step = 0, .learning_rate = 1});
     LACONIC_RETURN_IF_ERROR(sync->Finish());
-    EXPECT_THAT(std::vector<float>(sync->direction(TensorId{0}).begin(), sync->direction(TensorId{0}).end()), ::testing::ElementsAre(8, 0));
+    EXPECT_THAT(std::vector<float>(sync->direction(TensorId{0}).begin(), sync->direction(TensorId{0}).end()),
+                ::testing::ElementsAre(8, 0));
     gradient = {0, 0};
     sync->Begin({.step = 1, .learning_rate = 0.5});
     LACONIC_RETURN_IF_ERROR(sync->Finish());
-    EXPECT_THAT(std::vector<float>(sync->direction(TensorId{0}).begin(), sync->direction(TensorId{0}).end()), ::testing::ElementsAre(0, 8));
+    EXPECT_THAT(std::vector<float>(sync->direction(TensorId{0}).begin(), sync->direction(TensorId{0}).end()),
+                ::testing::ElementsAre(0, 8));
     return absl::OkStatus();
   });
 }
@@ -330,13 +349,16 @@ TEST(Registry, UsersOwnCodec_WorksThroughTheWholePath) {
   CodecInfo info = *registry.Find("topk");
   info.name = "half-topk";
   info.id = CodecId::kFirstUserCodec;
-  info.create = [](const SpecCall&, const CodecRegistry&) { return CodecRegistry::BuiltIn().Create("topk(ratio=0.5)"); };
+  info.create = [](const SpecCall&, const CodecRegistry&) {
+    return CodecRegistry::BuiltIn().Create("topk(ratio=0.5)");
+  };
   ASSERT_TRUE(registry.Add(info).ok());
   OnRanks(2, [&](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
     GradientSyncOptions options = SmallBuckets();
     options.registry = &registry;
-    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, trainer.parameters, "half-topk+ef+gather", options));
+    LACONIC_ASSIGN_OR_RETURN(auto sync,
+                             GradientSync::Create(&comm, trainer.parameters, "half-topk+ef+gather", options));
     return trainer.Step(*sync, 0, 0.1f);
   });
 }
@@ -347,7 +369,8 @@ TEST(GradientSync, PeerGone_EveryRankReturnsAnError) {
     const int rank = transport->rank();
     Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
     ToyTrainer trainer(rank);
-    absl::StatusOr<std::unique_ptr<GradientSync>> sync = GradientSync::Create(&comm, trainer.parameters, "sign+ef+scatter", SmallBuckets());
+    absl::StatusOr<std::unique_ptr<GradientSync>> sync =
+        GradientSync::Create(&comm, trainer.parameters, "sign+ef+scatter", SmallBuckets());
     if (!sync.ok()) return sync.status();
     LACONIC_RETURN_IF_ERROR(trainer.Step(**sync, 0, 0.1f));
     if (rank == 1) return absl::OkStatus();  // leaves without a word

@@ -1,4 +1,5 @@
-// A model of a few tensors with a gradient that each rank can compute at once: least squares towards a target of the rank's own.
+// A model of a few tensors with a gradient that each rank can compute at once: least squares towards a target of the
+// rank's own.
 #pragma once
 
 #include <functional>
@@ -15,12 +16,15 @@
 
 namespace laconic::testing {
 
-// f_rank(w) = |w - target_rank|^2 / 2, so that the mean over ranks is least at the mean target. Gradients carry noise of their own.
+// f_rank(w) = |w - target_rank|^2 / 2, so that the mean over ranks is least at the mean target. Gradients carry noise
+// of their own.
 class ToyTrainer {
  public:
   explicit ToyTrainer(int rank, float noise = 0.1f) : rank_(rank), noise_(noise) {
-    for (const auto& [name, shape] : std::vector<std::pair<std::string, Shape>>{
-             {"conv.weight", Shape({8, 4, 3, 3})}, {"fc1.weight", Shape({48, 32})}, {"fc1.bias", Shape({48})}, {"fc2.weight", Shape({10, 48})}}) {
+    for (const auto& [name, shape] : std::vector<std::pair<std::string, Shape>>{{"conv.weight", Shape({8, 4, 3, 3})},
+                                                                                {"fc1.weight", Shape({48, 32})},
+                                                                                {"fc1.bias", Shape({48})},
+                                                                                {"fc2.weight", Shape({10, 48})}}) {
       names_.push_back(name);
       weights_.emplace_back(shape.elements());
       gradients_.emplace_back(shape.elements());
@@ -92,16 +96,16 @@ inline void OnRanks(int ranks, const std::function<absl::Status(Communicator&)>&
 
 // The specs of the README's main job, and one of each other control.
 inline const std::vector<std::string>& Specs() {
-  static const auto* const specs = new std::vector<std::string>{
-      "dense",
-      "topk(ratio=0.05)+econtrol",
-      "sign+ef+scatter",
-      "lowrank(rank=2)+ef",
-      "quantize(bits=4)+ef+scatter",
-      "topk(ratio=0.05)+ef21-sgdm+gather",
-      "quantize(bits=8, rounding=stochastic)+diana+gather",
-      "topk(ratio=0.05)+ef+hierarchical(local=2, across=gather)",
-      "fc*.weight: topk(ratio=0.05)+econtrol+scatter; conv*: sign+ef+gather; *: dense"};
+  static const auto* const specs =
+      new std::vector<std::string>{"dense",
+                                   "topk(ratio=0.05)+econtrol",
+                                   "sign+ef+scatter",
+                                   "lowrank(rank=2)+ef",
+                                   "quantize(bits=4)+ef+scatter",
+                                   "topk(ratio=0.05)+ef21-sgdm+gather",
+                                   "quantize(bits=8, rounding=stochastic)+diana+gather",
+                                   "topk(ratio=0.05)+ef+hierarchical(local=2, across=gather)",
+                                   "fc*.weight: topk(ratio=0.05)+econtrol+scatter; conv*: sign+ef+gather; *: dense"};
   return *specs;
 }
 
