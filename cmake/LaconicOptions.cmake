@@ -26,6 +26,9 @@ target_compile_options(laconic_flags INTERFACE -Wall -Wextra -Wno-unused-paramet
   -Wno-missing-field-initializers  # designated initializers leave members at their defaults: that is their use
   -ffp-contract=off
   $<$<BOOL:${LACONIC_WERROR}>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(laconic_flags INTERFACE -Wno-restrict)  # false alarms on std::string operator+ (GCC bug 105651)
+endif()
 if(LACONIC_SANITIZE)
   target_compile_options(laconic_flags INTERFACE
     -fsanitize=${LACONIC_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
