@@ -194,6 +194,14 @@ ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits) 
   return worker_keeps_state && Contraction(traits) ? ControlOptions{.eta = 1} : ControlOptions{};
 }
 
+absl::Status CheckOwner(const ControlOptions& worker, const Traits& traits, std::string_view codec_spec) {
+  if (!worker.keeps_shift() || Contraction(traits)) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "a method with shifts cannot be compressed twice with {}, which is not contractive: the owner could not "
+      "make up for its own loss and the shift average would drift; take strategy gather",
+      codec_spec));
+}
+
 template <typename T>
 BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t elements)
     : options_(options),

@@ -160,6 +160,15 @@ TEST(OwnerControl, WorkerKeepsState_OwnerRunsErrorFeedbackWhereItMay) {
   EXPECT_EQ(OwnerControl(ControlOptions{}, kTopK).eta, 0);
 }
 
+TEST(CheckOwner, ShiftsOnACodecThatIsNotContractive_AreRefused) {
+  const absl::Status status = CheckOwner(Resolve("diana", kUnbiased), kUnbiased, "randk(k=1, scale=unbiased)");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("randk(k=1, scale=unbiased)"), HasSubstr("gather")));
+  EXPECT_TRUE(CheckOwner(Resolve("econtrol", kTopK), kTopK, "topk").ok());
+  EXPECT_TRUE(
+      CheckOwner(ControlOptions{}, kUnbiased, "quantize").ok());  // the mean of unbiased messages, unbiased again
+}
+
 // --- the recurrence, numbers checked by eye ---
 
 TEST(ErrorControl, None_SendsTheGradientAndKeepsNothing) {

@@ -14,18 +14,22 @@ struct TwoPhase {
   double largest_mismatch = 0;  // of H + owner's error against mean_i h_i
 };
 
-TwoPhase RunTwoPhase(double gamma, const ControlOptions& owner_options, size_t owner_k, int steps) {
+struct Side {
+  ControlOptions options;
+  Codec<double> codec;
+};
+
+TwoPhase RunTwoPhase(double gamma, const Side& worker, const Side& owner_side, int steps) {
   const Quadratic problem;
   std::vector<double> x(problem.elements, 0.0), gradients, sent(problem.elements);
   problem.Gradients(x, gradients);
   std::vector<double> start(problem.elements, 0.0);
   for (size_t i = 0; i < gradients.size(); ++i) start[i % problem.elements] += gradients[i] / 4;
 
-  std::vector<BasicErrorControl<double>> ranks(4, BasicErrorControl<double>(EControl(0.1), problem.elements));
+  std::vector<BasicErrorControl<double>> ranks(4, BasicErrorControl<double>(worker.options, problem.elements));
   auto row = [&](size_t rank) { return std::span<const double>(gradients).subspan(20 * rank, 20); };
   for (size_t rank = 0; rank < 4; ++rank) ranks[rank].SetShift(row(rank), start);
-  BasicErrorControl<double> owner(owner_options, problem.elements);
-  const Codec<double> worker_codec = TopK<double>(2), owner_codec = TopK<double>(owner_k);
+  BasicErrorControl<double> owner(owner_side.options, problem.elements);
 
   TwoPhase result;
   for (int t = 0; t < steps; ++t) {
@@ -33,12 +37,12 @@ TwoPhase RunTwoPhase(double gamma, const ControlOptions& owner_options, size_t o
     std::vector<double> mean(problem.elements, 0.0);
     for (size_t rank = 0; rank < 4; ++rank) {
       ranks[rank].Prepare(row(rank));
-      worker_codec(rank, t, ranks[rank].message(), sent);
+      worker.codec(rank, t, ranks[rank].message(), sent);
       ranks[rank].Commit(row(rank), sent);
       for (size_t j = 0; j < mean.size(); ++j) mean[j] += sent[j] / 4;
     }
     owner.Prepare(mean);
-    owner_codec(0, t, owner.message(), sent);
+    owner_side.codec(4, t, owner.message(), sent);
     owner.Commit(mean, {});
     std::vector<double> direction;
     for (BasicErrorControl<double>& rank : ranks) {
@@ -57,25 +61,51 @@ TwoPhase RunTwoPhase(double gamma, const ControlOptions& owner_options, size_t o
   return result;
 }
 
+Traits Contractive(double delta) {
+  Traits traits;
+  traits.delta = delta;
+  return traits;
+}
+
+const Side kWorker = {EControl(0.1), TopK<double>(2)};
+
 TEST(TwoPhase, OwnerKeepsItsError_EControlConverges) {
-  const ControlOptions owner = OwnerControl(EControl(0.1), Traits{.delta = 0.1, .omega = {}});
+  const ControlOptions owner = OwnerControl(kWorker.options, Contractive(0.1));
   for (const auto& [gamma, k, steps] : {std::tuple{0.05, 2, 407}, {0.05, 4, 420}, {0.05, 8, 425}, {0.02, 2, 1000}}) {
-    const TwoPhase result = RunTwoPhase(gamma, owner, static_cast<size_t>(k), 1200);
+    const TwoPhase result = RunTwoPhase(gamma, kWorker, {owner, TopK<double>(static_cast<size_t>(k))}, 1200);
     EXPECT_EQ(result.trace.FirstBelow(1e-10), steps) << "gamma " << gamma << ", owner top-" << k;
     EXPECT_LT(result.largest_mismatch, 1e-12) << "gamma " << gamma << ", owner top-" << k;
   }
 }
 
 TEST(TwoPhase, OwnerForgetsItsError_EControlStalls) {
-  const TwoPhase result = RunTwoPhase(0.05, kNone, 2, 20000);
+  const Side forgetful = {kNone, TopK<double>(2)};
+  const TwoPhase result = RunTwoPhase(0.05, kWorker, forgetful, 20000);
   EXPECT_NEAR(result.trace.last(), 0.565, 0.005);
   EXPECT_GT(result.largest_mismatch, 0.1);
-  EXPECT_NEAR(RunTwoPhase(0.02, kNone, 2, 20000).trace.last(), 0.538, 0.005);
+  EXPECT_NEAR(RunTwoPhase(0.02, kWorker, forgetful, 20000).trace.last(), 0.538, 0.005);
 }
 
 // Four ranks send at most 8 entries: an owner that keeps 8 loses nothing.
 TEST(TwoPhase, OwnerLosesNothing_NeedsNoError) {
-  EXPECT_EQ(RunTwoPhase(0.05, kNone, 8, 500).trace.FirstBelow(1e-10), 425);
+  EXPECT_EQ(RunTwoPhase(0.05, kWorker, {kNone, TopK<double>(8)}, 500).trace.FirstBelow(1e-10), 425);
+}
+
+// DIANA's codec is unbiased, but what its second use adds to H stays there: H walks away from mean_i h_i, and the
+// distance is larger than at the start, |x*| = 0.41. Hence CheckOwner; with a contractive second codec and its error
+// kept it converges.
+TEST(TwoPhase, DianaThroughAnUnbiasedOwner_WalksAwayAndIsRefused) {
+  Traits unbiased;
+  unbiased.omega = 9;
+  const Side diana = {{.alpha = 0.1}, RandK<double>(2, 10, 1)};
+  const TwoPhase result =
+      RunTwoPhase(0.02, diana, {OwnerControl(diana.options, unbiased), RandK<double>(2, 10, 2)}, 20000);
+  EXPECT_GT(result.trace.Level(), 0.41);
+  EXPECT_GT(result.largest_mismatch, 0.1);
+  EXPECT_FALSE(CheckOwner(diana.options, unbiased, "randk(k=2, scale=unbiased)").ok());
+
+  const Side contractive = {OwnerControl(diana.options, Contractive(0.1)), RandK<double>(2, 1, 2)};
+  EXPECT_GT(RunTwoPhase(0.02, diana, contractive, 3000).trace.FirstBelow(1e-10), 0);
 }
 
 }  // namespace

@@ -74,9 +74,14 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
                                               std::string_view codec_spec);
 
 // The control the owner of a shard runs on what it re-encodes in a two-phase collective: EF where the codec is
-// contractive and the worker's method keeps state (without it the recurrence is silently wrong:
-// docs/algorithms.md, 7.1), else none.
+// contractive and the worker's method keeps state (without it the recurrence is silently wrong: docs/algorithms.md,
+// section 5.1), else none.
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits);
+
+// InvalidArgument, with the reason, where no owner's control is right: the worker's method keeps shifts and the codec
+// is not contractive (diana on a codec with omega >= 1). What the owner's compression adds to H then stays there: H
+// walks away from mean(h) at random and nothing converges. One-phase collectives take such pairs.
+absl::Status CheckOwner(const ControlOptions& worker, const Traits& traits, std::string_view codec_spec);
 
 // One tensor on one rank. Transactional: Prepare forms the message in a shadow; Commit and Direction make the step
 // real, and are called only once the collective has succeeded on all ranks. A Prepare that is never committed leaves no
