@@ -256,8 +256,9 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pip
       Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
   for (GradientSlot& slot : bucket) {
     const ShardRange own = ShardOf(slot.shape.elements(), comm.size(), comm.rank(), kShardAlignment);
-    slot.owner =
-        ErrorControl(OwnerControl(slot.control.options(), slot.codec->traits(largest_shard(slot))), own.size());
+    const Traits traits = slot.codec->traits(largest_shard(slot));
+    LACONIC_RETURN_IF_ERROR(CheckOwner(slot.control.options(), traits, slot.codec->ToString()));
+    slot.owner = ErrorControl(OwnerControl(slot.control.options(), traits), own.size());
     slot.owner_begin = own.begin;
   }
   return std::make_unique<ScatterStrategy>(comm, bucket, options);

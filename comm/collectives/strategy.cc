@@ -31,8 +31,17 @@ std::span<float> BucketDirections(std::span<GradientSlot> bucket) {
 
 namespace {
 
-// What the cost model needs to know of a bucket under this codec.
-BucketFigures FiguresOf(const Compressor& codec, std::span<const GradientSlot> bucket, int ranks) {
+// May this pipeline's codec and control be scattered, as far as one tensor is concerned?
+bool CanScatter(const Pipeline& pipeline, const Shape& shard) {
+  if (!pipeline.codec->Supports(shard).ok()) return false;
+  const Traits traits = pipeline.codec->traits(shard);
+  const absl::StatusOr<ControlOptions> control = ResolveControl(pipeline.control, traits, pipeline.codec->ToString());
+  return control.ok() && CheckOwner(*control, traits, pipeline.codec->ToString()).ok();
+}
+
+// What the cost model needs to know of a bucket under this pipeline.
+BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const GradientSlot> bucket, int ranks) {
+  const Compressor& codec = *pipeline.codec;
   BucketFigures figures{.gather_bytes = 0, .scatter_bytes = 0, .linear_floats = 0};
   for (const GradientSlot& slot : bucket) {
     figures.elements += slot.shape.elements();
@@ -40,7 +49,7 @@ BucketFigures FiguresOf(const Compressor& codec, std::span<const GradientSlot> b
     if (figures.gather_bytes) *figures.gather_bytes += kPayloadHeaderBytes + codec.MaxBodyBytes(slot.shape);
     for (int rank = 0; rank < ranks; ++rank) {
       const Shape shard = Shape::Flat(ShardOf(slot.shape.elements(), ranks, rank, kShardAlignment).size());
-      if (!codec.Supports(shard).ok()) figures.scatter_bytes.reset();
+      if (!CanScatter(pipeline, shard)) figures.scatter_bytes.reset();
       if (figures.scatter_bytes) *figures.scatter_bytes += kPayloadHeaderBytes + codec.MaxBodyBytes(shard);
     }
     const std::unique_ptr<LinearSession> session = codec.NewLinearSession(slot.shape, RngKey{}.Shared());
@@ -60,8 +69,8 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& 
                                                                 const StrategyOptions& options) {
   if (pipeline.strategy.kind == StrategyKind::kAuto) {
     Pipeline resolved = pipeline;
-    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(*pipeline.codec, bucket, comm.size()), comm.size(),
-                                                options.link, pipeline.strategy.dense_allowed)};
+    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(pipeline, bucket, comm.size()), comm.size(), options.link,
+                                                pipeline.strategy.dense_allowed)};
     return MakeStrategy(resolved, comm, bucket, options);
   }
   switch (pipeline.strategy.kind) {

@@ -259,6 +259,15 @@ TEST(Scatter, LowRank_IsRefusedWithTheReason) {
   });
 }
 
+TEST(Scatter, Diana_OnACodecWhoseOwnerCannotKeepItsError_IsRefused) {
+  OnRanks(2, [](Communicator& comm) -> absl::Status {
+    RankBucket bucket({Shape::Flat(4096)}, comm);
+    const absl::Status status = bucket.Make("randk(ratio=0.1, scale=unbiased)+diana+scatter", comm);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return bucket.Make("randk(ratio=0.1, scale=unbiased)+diana", comm);  // without a strategy it takes another
+  });
+}
+
 TEST(Linear, TopK_IsRefusedWithTheReason) {
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     RankBucket bucket({Shape({16, 16})}, comm);
