@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 export FUZZ_SECONDS=${1:-30}
 
 cmake --preset fuzz -DLACONIC_WERROR=ON --log-level=WARNING
-cmake --build --preset fuzz
+cmake --build --preset fuzz --target fuzzers
 mkdir -p build/fuzz/findings build/fuzz/logs build/fuzz/corpus
 mapfile -t targets < <(find build/fuzz/tests/fuzz -maxdepth 1 -name '*_fuzz' -type f -executable | sort)
 [[ ${#targets[@]} -gt 0 ]] || { echo "no fuzz targets were built" >&2; exit 1; }
