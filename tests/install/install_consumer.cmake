@@ -11,7 +11,7 @@ endfunction()
 
 # consumer(<component> <program> <cmake options>...): configures, builds and runs consumer/ with one component.
 function(consumer component program)
-  run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/consumer -B ${WORK}/${program} -G ${GENERATOR}
+  run(${CMAKE_COMMAND} --no-warn-unused-cli -S ${CMAKE_CURRENT_LIST_DIR}/consumer -B ${WORK}/${program} -G ${GENERATOR}
     -DCMAKE_CXX_COMPILER=${CXX} -DCMAKE_PREFIX_PATH=${prefix} -DCOMPONENT=${component} -DPROGRAM=${program} ${ARGN})
   run(${CMAKE_COMMAND} --build ${WORK}/${program})
   run(${CMAKE_COMMAND} -E env ${MPI_ENVIRONMENT} ${WORK}/${program}/${program})
