@@ -43,7 +43,8 @@ TEST(ReturnIfError, Error_LeavesTheFunctionAtOnce) {
 
 TEST(AssignOrReturn, Value_IsMovedAndDeclaredTwiceInOneScope) {
   const auto run = []() -> absl::StatusOr<int> {
-    LACONIC_ASSIGN_OR_RETURN(const std::unique_ptr<int> a, absl::StatusOr<std::unique_ptr<int>>(std::make_unique<int>(2)));
+    LACONIC_ASSIGN_OR_RETURN(const std::unique_ptr<int> a,
+                             absl::StatusOr<std::unique_ptr<int>>(std::make_unique<int>(2)));
     LACONIC_ASSIGN_OR_RETURN(const int b, absl::StatusOr<int>(3));
     return *a + b;
   };
