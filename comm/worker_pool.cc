@@ -8,9 +8,10 @@ WorkerPool::WorkerPool(int threads) {
 
 WorkerPool::~WorkerPool() {
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     stopping_ = true;
   }
+  changed_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
 }
 
@@ -20,21 +21,18 @@ void WorkerPool::RunIterations(absl::FunctionRef<void(size_t)> body, size_t coun
 
 void WorkerPool::Help() {
   uint64_t last_loop = 0;
-  absl::MutexLock lock(&mutex_);
+  std::unique_lock lock(mutex_);
   for (;;) {
-    auto wanted = [this, &last_loop]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return stopping_ || (body_ != nullptr && loop_ != last_loop);
-    };
-    mutex_.Await(absl::Condition(&wanted));
+    changed_.wait(lock, [&] { return stopping_ || (body_ != nullptr && loop_ != last_loop); });
     if (stopping_) return;
     last_loop = loop_;
     const absl::FunctionRef<void(size_t)> body = *body_;
     const size_t count = count_;
     ++helping_;
-    mutex_.Unlock();
+    lock.unlock();
     RunIterations(body, count);
-    mutex_.Lock();
-    --helping_;
+    lock.lock();
+    if (--helping_ == 0) changed_.notify_all();
   }
 }
 
@@ -44,17 +42,17 @@ void WorkerPool::ForEach(size_t count, absl::FunctionRef<void(size_t)> body) {
     return;
   }
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     next_.store(0);
     body_ = &body;
     count_ = count;
     ++loop_;
   }
+  changed_.notify_all();
   RunIterations(body, count);
-  absl::MutexLock lock(&mutex_);
+  std::unique_lock lock(mutex_);
   body_ = nullptr;  // who has not joined by now stays asleep
-  auto none_helping = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return helping_ == 0; };
-  mutex_.Await(absl::Condition(&none_helping));
+  changed_.wait(lock, [&] { return helping_ == 0; });
 }
 
 void ForEach(WorkerPool* pool, size_t count, absl::FunctionRef<void(size_t)> body) {

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
+#include <cstdint>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
-#include "absl/synchronization/mutex.h"
 
 namespace laconic {
 
@@ -29,12 +30,13 @@ class WorkerPool {
   void Help();
   void RunIterations(absl::FunctionRef<void(size_t)> body, size_t count);
 
-  absl::Mutex mutex_;
-  const absl::FunctionRef<void(size_t)>* body_ ABSL_GUARDED_BY(mutex_) = nullptr;  // null: no loop that may be joined
-  size_t count_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t loop_ ABSL_GUARDED_BY(mutex_) = 0;
-  int helping_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards what follows, up to next_
+  std::condition_variable changed_;
+  const absl::FunctionRef<void(size_t)>* body_ = nullptr;  // null: no loop that may be joined
+  size_t count_ = 0;
+  uint64_t loop_ = 0;
+  int helping_ = 0;
+  bool stopping_ = false;
   std::atomic<size_t> next_{0};
   std::vector<std::thread> helpers_;
 };

@@ -1,10 +1,10 @@
 // A step of GradientSync allocates nothing once every size has been seen. Counted by replacing the global operator new
 // of this binary.
 #include <atomic>
+#include <barrier>
 #include <cstdlib>
 #include <new>
 
-#include "absl/synchronization/barrier.h"
 #include "tests/optim/toy_trainer.h"
 
 namespace {
@@ -49,8 +49,7 @@ class EverySpec : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
   constexpr int kRanks = 4, kWarm = 3, kCounted = 5;
-  absl::Barrier* const start = new absl::Barrier(kRanks);
-  absl::Barrier* const stop = new absl::Barrier(kRanks);
+  std::barrier<> start(kRanks), stop(kRanks);
   allocations = 0;
   OnRanks(kRanks, [&](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
@@ -58,12 +57,12 @@ TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
         auto sync, GradientSync::Create(&comm, trainer.parameters, GetParam(),
                                         {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256, .clip_norm = 1e9}));
     for (int step = 0; step < kWarm; ++step) LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
-    if (start->Block()) delete start;
+    start.arrive_and_wait();
     counting = true;
     absl::Status status;
     for (int step = kWarm; step < kWarm + kCounted && status.ok(); ++step) status = trainer.Step(*sync, step, 0.1f);
     counting = false;  // the first rank to finish ends the count; the others are at most one step behind
-    if (stop->Block()) delete stop;
+    stop.arrive_and_wait();
     return status;
   });
   EXPECT_EQ(allocations, 0);
