@@ -25,6 +25,15 @@ struct Traffic {
   uint64_t messages_sent = 0;
   uint64_t exchanges = 0;
   absl::Duration waiting = absl::ZeroDuration();  // time spent inside Exchange
+
+  Traffic& operator+=(const Traffic& other) {
+    bytes_sent += other.bytes_sent;
+    bytes_received += other.bytes_received;
+    messages_sent += other.messages_sent;
+    exchanges += other.exchanges;
+    waiting += other.waiting;
+    return *this;
+  }
 };
 
 struct CommunicatorOptions {
