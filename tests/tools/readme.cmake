@@ -1,4 +1,4 @@
-# Fails unless the README holds the method tables as `laconic methods --markdown` prints them.
+# Fails unless the README holds the method tables as `laconic methods --markdown` prints them, and examples/minimal.cc word for word.
 execute_process(COMMAND ${LACONIC} methods --markdown OUTPUT_VARIABLE table RESULT_VARIABLE failed)
 if(failed)
   message(FATAL_ERROR "laconic methods --markdown exited with ${failed}")
@@ -7,4 +7,10 @@ file(READ ${README} readme)
 string(FIND "${readme}" "${table}" position)
 if(position EQUAL -1)
   message(FATAL_ERROR "README.md does not hold the output of `laconic methods --markdown`; it should be:\n${table}")
+endif()
+get_filename_component(root ${README} DIRECTORY)
+file(READ ${root}/examples/minimal.cc example)
+string(FIND "${readme}" "${example}" position)
+if(position EQUAL -1)
+  message(FATAL_ERROR "README.md does not quote examples/minimal.cc as it is")
 endif()
