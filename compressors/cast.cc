@@ -55,21 +55,19 @@ size_t Cast::MaxBodyBytes(const Shape& shape) const {
 }
 
 void Cast::ToWire(std::span<const float> x, int exponent, std::span<uint16_t> wire) const {
-  const double factor = std::ldexp(1.0, -exponent);
   if (format_ == Format::kFp16) {
-    kernels::ToHalves(x, factor, wire);
+    kernels::ToHalves(x, -exponent, wire);
   } else {
-    kernels::ToBfloat16s(x, factor, wire);
+    kernels::ToBfloat16s(x, -exponent, wire);
   }
   if (exponent == kMaxExponent) LimitToFloat(format_ == Format::kFp16 ? kHalfBelowTop : kBfloat16BelowTop, wire);
 }
 
 void Cast::FromWire(std::span<const uint16_t> wire, int exponent, std::span<float> x) const {
-  const double factor = std::ldexp(1.0, exponent);
   if (format_ == Format::kFp16) {
-    kernels::FromHalves(wire, factor, x);
+    kernels::FromHalves(wire, exponent, x);
   } else {
-    kernels::FromBfloat16s(wire, factor, x);
+    kernels::FromBfloat16s(wire, exponent, x);
   }
 }
 
@@ -77,13 +75,16 @@ absl::StatusOr<size_t> Cast::EncodeElements(std::span<const float> x, std::span<
                                             std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("cast", x.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckRoom("cast", body.size(), MaxBodyBytes(shape)));
-  LACONIC_RETURN_IF_ERROR(CheckFinite("cast", x));
   if (x.empty()) return 0;
   ByteWriter out(body);
   int exponent = 0;
   if (scale_ == Scale::kAuto) {
-    if (const float largest = kernels::AbsMax(x); largest > 0) exponent = std::ilogb(largest) - kTargetExponent;
+    const float largest = kernels::AbsMax(x);
+    if (!std::isfinite(largest)) return CheckFinite("cast", x);
+    if (largest > 0) exponent = std::ilogb(largest) - kTargetExponent;
     out.Put(static_cast<int32_t>(exponent));
+  } else {
+    LACONIC_RETURN_IF_ERROR(CheckFinite("cast", x));
   }
   std::array<uint16_t, kRun> wire_run;
   std::array<float, kRun> decoded_run;

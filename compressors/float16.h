@@ -15,6 +15,17 @@ namespace laconic {
 inline constexpr uint16_t kMaxHalfBits = 0x7bff;      // 65504
 inline constexpr uint16_t kMaxBfloat16Bits = 0x7f7f;  // 2^128 - 2^120
 
+namespace internal {
+
+// x < y ? a : b, for x and y below 2^31. In this form compilers do not move the arithmetic behind a and b into
+// branches.
+inline uint32_t SelectLess(uint32_t x, uint32_t y, uint32_t a, uint32_t b) {
+  const auto mask = static_cast<uint32_t>(static_cast<int32_t>(x - y) >> 31);
+  return (a & mask) | (b & ~mask);
+}
+
+}  // namespace internal
+
 inline uint16_t FloatToHalf(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
@@ -25,9 +36,10 @@ inline uint16_t FloatToHalf(float value) {
   // Below 2^-14: adding 1/2, whose unit in the last place is the 2^-24 of denormal halves, makes the adder round.
   const uint32_t denormal =
       std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<uint32_t>(0.5f);
-  uint32_t half = magnitude < (113u << 23) ? denormal : normal;
-  half = magnitude >= std::bit_cast<uint32_t>(65520.0f) ? kMaxHalfBits : half;  // 65520: the tie between 65504 and 2^16
-  half = magnitude > 0x7f800000u ? 0x7e00u : half;
+  uint32_t half = internal::SelectLess(magnitude, 113u << 23, denormal, normal);
+  constexpr uint32_t kTie = std::bit_cast<uint32_t>(65520.0f);  // between 65504 and 2^16
+  half = internal::SelectLess(magnitude, kTie, half, kMaxHalfBits);
+  half = internal::SelectLess(0x7f800000u, magnitude, 0x7e00u, half);
   return static_cast<uint16_t>(sign | half);
 }
 
@@ -36,7 +48,8 @@ inline float HalfToFloat(uint16_t half) {
   const uint32_t magnitude = (uint32_t{half} & 0x7fffu) << 13;
   // Read with float's bias the value is 2^-112 too small; the product is exact, denormal halves included.
   const uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
-  return std::bit_cast<float>(sign | (magnitude >= (0x7c00u << 13) ? magnitude | 0x7f800000u : finite));
+  const uint32_t special = magnitude | 0x7f800000u;
+  return std::bit_cast<float>(sign | internal::SelectLess(magnitude, 0x7c00u << 13, finite, special));
 }
 
 inline uint16_t FloatToBfloat16(float value) {

@@ -91,11 +91,11 @@ void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byt
 
 // ---- Casts ----
 
-// y_i = FloatToHalf(x_i * factor) and its kin (float16.h). The product is taken in double, so a power of two never
-// rounds it.
-void ToHalves(std::span<const float> x, double factor, std::span<uint16_t> y);
-void FromHalves(std::span<const uint16_t> x, double factor, std::span<float> y);
-void ToBfloat16s(std::span<const float> x, double factor, std::span<uint16_t> y);
-void FromBfloat16s(std::span<const uint16_t> x, double factor, std::span<float> y);
+// y_i = FloatToHalf(x_i * 2^exponent) and its kin (float16.h). The product is two float multiplications, by 2^(exponent
+// / 2) and by the rest, so it is exact for any exponent in [-250, 250] unless it leaves the range of normal floats.
+void ToHalves(std::span<const float> x, int exponent, std::span<uint16_t> y);
+void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y);
+void ToBfloat16s(std::span<const float> x, int exponent, std::span<uint16_t> y);
+void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y);
 
 }  // namespace laconic::kernels

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "compressors/float16.h"
 #include "compressors/kernels/kernels.h"
@@ -86,6 +87,11 @@ void Unpack(std::span<const std::byte> packed, std::span<uint8_t> codes) {
   for (size_t i = 8 * groups; i < codes.size(); ++i) {
     codes[i] = static_cast<uint8_t>((word >> (i % 8 * kBits)) & kMask);
   }
+}
+
+// 2^exponent as a product of two floats, first 2^(exponent / 2).
+std::pair<float, float> PowersOfTwo(int exponent) {
+  return {std::ldexp(1.0f, exponent / 2), std::ldexp(1.0f, exponent - exponent / 2)};
 }
 
 // Calls run(x[i, i + kRun)) for whole runs and returns where the first run it answers true for begins, or the last,
@@ -265,20 +271,24 @@ void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byt
   }
 }
 
-void ToHalves(std::span<const float> x, double factor, std::span<uint16_t> y) {
-  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToHalf(static_cast<float>(x[i] * factor));
+void ToHalves(std::span<const float> x, int exponent, std::span<uint16_t> y) {
+  const auto [first, second] = PowersOfTwo(exponent);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToHalf(x[i] * first * second);
 }
 
-void FromHalves(std::span<const uint16_t> x, double factor, std::span<float> y) {
-  for (size_t i = 0; i < x.size(); ++i) y[i] = static_cast<float>(HalfToFloat(x[i]) * factor);
+void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y) {
+  const auto [first, second] = PowersOfTwo(exponent);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = HalfToFloat(x[i]) * first * second;
 }
 
-void ToBfloat16s(std::span<const float> x, double factor, std::span<uint16_t> y) {
-  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToBfloat16(static_cast<float>(x[i] * factor));
+void ToBfloat16s(std::span<const float> x, int exponent, std::span<uint16_t> y) {
+  const auto [first, second] = PowersOfTwo(exponent);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToBfloat16(x[i] * first * second);
 }
 
-void FromBfloat16s(std::span<const uint16_t> x, double factor, std::span<float> y) {
-  for (size_t i = 0; i < x.size(); ++i) y[i] = static_cast<float>(Bfloat16ToFloat(x[i]) * factor);
+void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y) {
+  const auto [first, second] = PowersOfTwo(exponent);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = Bfloat16ToFloat(x[i]) * first * second;
 }
 
 }  // namespace laconic::kernels

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "compressors/float16.h"
 #include "tests/compressors/dense_codec.h"
 
 namespace laconic {
@@ -230,6 +231,33 @@ TEST(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
     }
     kernels::AddPowersOfTwo(exponents, signs, 0.3f, acc);
     ExpectSameBits(acc, expected);
+  });
+}
+
+TEST(Kernels, Casts_ScaleExactlyByAnyPowerOfTwo) {
+  ForEachSpan([](std::span<const float> values) {
+    Floats x(values.begin(), values.end());
+    for (float& value : x) value = std::clamp(value, -100.0f, 100.0f);
+    std::vector<uint16_t> wire(x.size());
+    Floats back(x.size()), moved(x.size());
+    for (const int exponent : {-113, -7, 0, 1, 30, 163}) {
+      // Moved so that the products come back to x; where that is out of float's range there is nothing to compare.
+      for (size_t i = 0; i < x.size(); ++i) moved[i] = std::ldexp(x[i], -exponent);
+      kernels::ToHalves(moved, exponent, wire);
+      kernels::FromHalves(wire, -exponent, back);
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (std::ldexp(moved[i], exponent) != x[i]) continue;
+        ASSERT_EQ(wire[i], FloatToHalf(x[i])) << x[i] << " by 2^" << exponent;
+        ASSERT_EQ(Bits(back[i]), Bits(std::ldexp(HalfToFloat(wire[i]), -exponent)));
+      }
+      kernels::ToBfloat16s(moved, exponent, wire);
+      kernels::FromBfloat16s(wire, -exponent, back);
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (std::ldexp(moved[i], exponent) != x[i] || std::abs(x[i]) < 0x1p-60f) continue;
+        ASSERT_EQ(wire[i], FloatToBfloat16(x[i])) << x[i] << " by 2^" << exponent;
+        ASSERT_EQ(Bits(back[i]), Bits(std::ldexp(Bfloat16ToFloat(wire[i]), -exponent)));
+      }
+    }
   });
 }
 
