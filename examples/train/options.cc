@@ -31,7 +31,7 @@ Exit status: 0 success, 1 wrong usage, 2 failure while running.)help";
 // The texts as they come, before they are understood.
 struct RawOptions {
   std::string model = "mlp", split = "iid", link, spec = "topk(ratio=0.01)+econtrol", non_finite = "skip",
-              reshard = "none", overlap = "on";
+              reshard = "none", overlap = "on", rescale_error = "on";
   std::vector<std::string> compare;
   std::vector<int64_t> inject_nan, die_at;
   int ranks = 4;
@@ -72,6 +72,7 @@ absl::Status Understand(const RawOptions& raw, Options& options) {
       {"none", ReshardRule::kNone}, {"mean", ReshardRule::kMean}, {"reset", ReshardRule::kReset}};
   options.sync.non_finite = policies.at(raw.non_finite);
   options.sync.overlap = raw.overlap == "on";
+  options.sync.rescale_error = raw.rescale_error == "on";
   options.sync.seed = options.seed;
   options.sync.measure_error = true;
   options.reshard = rules.at(raw.reshard);
@@ -147,6 +148,11 @@ void AddMethod(CLI::App& app, Options& options, RawOptions& raw) {
       ->group(group);
   app.add_option("--steps", options.steps, "Steps, instead of epochs")->check(CLI::PositiveNumber)->group(group);
   app.add_option("--dense-warmup", options.sync.dense_warmup_steps, "First steps that go uncompressed")->group(group);
+  app.add_option("--rescale-error", raw.rescale_error,
+                 "Keep what the error owes the weights when the learning rate changes: on | off")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"on", "off"}))
+      ->group(group);
   app.add_option("--clip", options.sync.clip_norm, "Largest norm of the gradient, before compression (0: off)")
       ->check(CLI::NonNegativeNumber)
       ->group(group);
@@ -211,9 +217,9 @@ std::string Options::Fingerprint() const {
   constexpr const char* kModels[] = {"logistic", "mlp", "cnn"};
   return fmt::format(
       "model={} hidden={} data={} split={} seed={} batch={} accumulate={} spec={} optimizer={} lr={} schedule={} "
-      "dense_warmup={} clip={} non_finite={}",
+      "dense_warmup={} rescale_error={} clip={} non_finite={}",
       kModels[static_cast<int>(model)], fmt::join(hidden, ","), data, split.ToString(), seed, batch, accumulate,
-      specs.front(), optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.clip_norm,
+      specs.front(), optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.rescale_error, sync.clip_norm,
       static_cast<int>(sync.non_finite));
 }
 

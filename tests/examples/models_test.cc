@@ -275,7 +275,7 @@ TEST(Model, CountCorrect_ComparesTheLargestScoreWithTheLabel) {
 TEST(Model, ImageTooSmallForTheConvolutions_IsInvalid) {
   EXPECT_THAT(
       Model::Create({.kind = ModelKind::kCnn, .input = {1, 15, 28}}),
-      HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("conv2 needs at least 6 x 6 pixels and gets 12 x 5")));
+      HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("conv2 needs at least 6 x 6 pixels and gets 5 x 12")));
 }
 
 TEST(ModelKind, UnknownName_ListsTheKnown) {
