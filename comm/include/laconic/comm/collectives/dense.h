@@ -12,7 +12,9 @@ namespace laconic {
 
 enum class DenseAlgorithm {
   kAuto,  // halving-doubling for short arrays (1 MiB with 2^k ranks, else 16 KiB), ring for longer ones
-  kRing,  // 2 (n-1) Exchanges a segment of n MiB, 2 (n-1)/n B bytes: bandwidth optimal (Patarasuk and Yuan 2009)
+  // 2 (n-1) Exchanges (above 16 MiB: for each segment of n MiB), 2 (n-1)/n B bytes: bandwidth optimal (Patarasuk and
+  // Yuan 2009).
+  kRing,
   kHalvingDoubling,  // 2 log2 n Exchanges, 2 (n-1)/n B bytes with n = 2^k ranks (Rabenseifner 2004); others fold first,
                      // up to 2 B bytes
 };

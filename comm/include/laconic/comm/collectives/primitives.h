@@ -13,11 +13,12 @@ namespace laconic {
 // Direct: one Exchange, (n-1) B bytes. `all` holds n parts of own.size() bytes in rank order, the own one included.
 absl::Status Allgather(Communicator& comm, std::span<const std::byte> own, std::span<std::byte> all);
 
-// Direct, parts of unequal length: parts[i] receives rank i's part and is exactly as long; parts[rank] is the own one, filled in.
+// Direct, parts of unequal length: parts[i] receives rank i's part and is exactly as long; parts[rank] is the own one,
+// filled in.
 absl::Status Allgatherv(Communicator& comm, std::span<const std::span<std::byte>> parts);
 
-// Direct, one Exchange: outgoing[j] goes to rank j and incoming[i] comes from rank i, exactly as long. The own entries are copied, and
-// must be equally long (or both empty).
+// Direct, one Exchange: outgoing[j] goes to rank j and incoming[i] comes from rank i, exactly as long. The own entries
+// are copied, and must be equally long (or both empty).
 absl::Status Alltoallv(Communicator& comm, std::span<const std::span<const std::byte>> outgoing,
                        std::span<const std::span<std::byte>> incoming);
 
