@@ -144,7 +144,9 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     if (sync->report().skipped) {
       progress.Note(fmt::format("step {} skipped: {}", t, sync->report().skip_reason));
       if (++skipped_in_a_row > kMaxSkippedInARow) {
-        return absl::FailedPreconditionError(fmt::format("{} steps skipped in a row", skipped_in_a_row));
+        return absl::FailedPreconditionError(
+            fmt::format("{} steps skipped in a row, so training has diverged (a lower --lr, or --clip, may help); {}",
+                        skipped_in_a_row, sync->report().skip_reason));
       }
     } else {
       skipped_in_a_row = 0;
