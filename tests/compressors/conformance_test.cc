@@ -55,8 +55,8 @@ const Data kData[] = {
      [](const CounterRng& rng, size_t i, size_t) { return i % 23 == 5 ? static_cast<float>(Normal(rng, i)) : 0.0f; }},
     {"constant", [](const CounterRng&, size_t, size_t) { return 0.7f; }},
     {"alternating", [](const CounterRng&, size_t i, size_t) { return i % 2 == 0 ? 1.5f : -1.5f; }},
-    // In a matrix of 16 columns a diagonal and a part of one: the almost flat spectrum, worst for low rank.
-    {"periodic ones", [](const CounterRng&, size_t i, size_t) { return i % 17 == 0 ? 1.0f : 0.0f; }},
+    // In a matrix of 16 columns a whole diagonal: the flat spectrum, worst for low rank.
+    {"diagonal", [](const CounterRng&, size_t i, size_t) { return i % 17 == 0 && i < 16 * 17 ? 1.0f : 0.0f; }},
     {"one-hot", [](const CounterRng&, size_t i, size_t count) { return i == count / 2 ? -3.0f : 0.0f; }},
 };
 
