@@ -5,7 +5,6 @@
 #include <cstring>
 #include <limits>
 
-#include "compressors/blas.h"
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
 #include "compressors/lowrank_session.h"
@@ -81,10 +80,6 @@ absl::Status LowRank::Supports(const Shape& shape) const {
   const uint64_t rows = shape.rows();
   const uint64_t cols = shape.cols();
   const size_t rank = RankOf(shape);
-  if (std::max(rows, cols) > kMaxMatrixSide) {
-    return absl::InvalidArgumentError(fmt::format("lowrank takes at most {} rows or columns; {} is {} x {}",
-                                                  kMaxMatrixSide, shape.ToString(), rows, cols));
-  }
   if (rank * (rows + cols) >= rows * cols) {
     return absl::InvalidArgumentError(
         fmt::format("lowrank(rank={}) would not make {} smaller: as a {} x {} matrix its factors take {} of {} floats; "

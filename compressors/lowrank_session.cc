@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 
-#include "compressors/blas.h"
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
 #include "fmt/format.h"

@@ -47,7 +47,57 @@ bool OrthonormalizeColumn(std::span<const float> earlier, std::span<float> colum
   return true;
 }
 
+// out[k] = row . columns[k] for K columns at once, so that the row is loaded once.
+template <size_t K>
+void RowTimesColumns(std::span<const float> row, const float* columns, float* out, size_t out_stride) {
+  constexpr size_t kLanes = 8;
+  const size_t cols = row.size();
+  float lanes[K][kLanes] = {};
+  size_t j = 0;
+  for (; j + kLanes <= cols; j += kLanes) {
+    for (size_t k = 0; k < K; ++k) {
+      for (size_t lane = 0; lane < kLanes; ++lane) lanes[k][lane] += row[j + lane] * columns[k * cols + j + lane];
+    }
+  }
+  for (size_t k = 0; k < K; ++k) {
+    for (size_t lane = 0; j + lane < cols; ++lane) lanes[k][lane] += row[j + lane] * columns[k * cols + j + lane];
+    const float* l = lanes[k];
+    out[k * out_stride] = ((l[0] + l[1]) + (l[2] + l[3])) + ((l[4] + l[5]) + (l[6] + l[7]));
+  }
+}
+
 }  // namespace
+
+void MultiplyMatrixByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> q, size_t rank,
+                            std::span<float> p) {
+  for (size_t i = 0; i < rows; ++i) {
+    const std::span<const float> row = m.subspan(i * cols, cols);
+    size_t k = 0;
+    for (; k + 2 <= rank; k += 2) RowTimesColumns<2>(row, q.data() + k * cols, p.data() + k * rows + i, rows);
+    if (k < rank) RowTimesColumns<1>(row, q.data() + k * cols, p.data() + k * rows + i, rows);
+  }
+}
+
+void MultiplyTransposeByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> p,
+                               size_t rank, std::span<float> q) {
+  std::fill_n(q.begin(), rank * cols, 0.0f);
+  size_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    const float *m0 = m.data() + i * cols, *m1 = m0 + cols, *m2 = m1 + cols, *m3 = m2 + cols;
+    for (size_t k = 0; k < rank; ++k) {
+      const float* pk = p.data() + k * rows + i;
+      const float p0 = pk[0], p1 = pk[1], p2 = pk[2], p3 = pk[3];
+      float* __restrict qk = q.data() + k * cols;
+      for (size_t j = 0; j < cols; ++j) qk[j] += ((m0[j] * p0 + m1[j] * p1) + m2[j] * p2) + m3[j] * p3;
+    }
+  }
+  for (; i < rows; ++i) {
+    for (size_t k = 0; k < rank; ++k) {
+      const float pki = p[k * rows + i];
+      for (size_t j = 0; j < cols; ++j) q[k * cols + j] += m[i * cols + j] * pki;
+    }
+  }
+}
 
 void FillNearlyNormal(const CounterRng& rng, uint64_t first_block, std::span<float> out) {
   constexpr int64_t kMean = 8 * 0xffff / 2;

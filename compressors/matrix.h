@@ -1,5 +1,8 @@
 // Arithmetic on the thin factors of a low-rank approximation, with the same bits on every machine: fixed order, each
 // operation rounded. A factor is `rank` columns, one after another.
+//
+// No BLAS: its kernels differ between CPUs, and Debian's serial OpenBLAS hands two threads the same buffer when they
+// call it at once (seen in tests/comm/strategy_test.cc: one wrong product in 150 processes).
 #pragma once
 
 #include <algorithm>
@@ -23,6 +26,15 @@ void FillNearlyNormal(const CounterRng& rng, uint64_t first_block, std::span<flo
 // `first_block` onwards (at most rows * rank of them) and orthonormal to the others: a projection on more directions is
 // never worse.
 void Orthonormalize(std::span<float> factor, size_t rows, const CounterRng& rng, uint64_t first_block);
+
+// P = M Q, each element summed in eight lanes along the row.
+//   m: rows x cols, row-major.   q: rank columns of cols.   p: rank columns of rows, overwritten.
+void MultiplyMatrixByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> q, size_t rank,
+                            std::span<float> p);
+
+// Q = M^T P, each element summed down the column, four rows at a time. Same layouts; q is overwritten.
+void MultiplyTransposeByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> p,
+                               size_t rank, std::span<float> q);
 
 // Multiplies each column by the power of two that brings its largest magnitude into [0.5, 1), so that repeated products
 // neither overflow nor vanish. Directions stay as they are, bit for bit (short of denormals). Zero columns stay.

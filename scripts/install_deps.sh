@@ -6,12 +6,12 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build
-  libabsl-dev libfmt-dev nlohmann-json3-dev libxxhash-dev librandom123-dev libopenblas-serial-dev  # the library
-  libcli11-dev zlib1g-dev dataset-fashion-mnist                                                     # examples/train
+  libabsl-dev libfmt-dev nlohmann-json3-dev libxxhash-dev librandom123-dev  # the library
+  libcli11-dev zlib1g-dev libopenblas-pthread-dev dataset-fashion-mnist                # examples/train
 )
 test_packages=(
-  pkg-config libopenmpi-dev openmpi-bin libeigen3-dev
-  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  pkg-config libopenmpi-dev openmpi-bin
+  libgtest-dev libgmock-dev librapidcheck-dev
   clang-14 libclang-rt-14-dev  # libFuzzer
 )
 case "${1:-}" in

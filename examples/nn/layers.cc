@@ -1,6 +1,7 @@
 #include "examples/nn/layers.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "cblas.h"
 
@@ -188,6 +189,11 @@ class MaxPool final : public Layer {
 };
 
 }  // namespace
+
+void UseOneBlasThread() {
+  static std::once_flag once;
+  std::call_once(once, [] { openblas_set_num_threads(1); });
+}
 
 std::unique_ptr<Layer> MakeDense(const std::string& name, const ImageShape& in, size_t out) {
   return std::make_unique<Dense>(name, in, out);

@@ -74,4 +74,7 @@ std::unique_ptr<Layer> MakeConvolution(const std::string& name, const ImageShape
 // gradient.
 std::unique_ptr<Layer> MakeMaxPool(const ImageShape& in);
 
+// Products run on the thread that asks for them: ranks are threads already. Once for the process; thread-safe.
+void UseOneBlasThread();
+
 }  // namespace laconic::nn
