@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # 100 steps = 50, kill -9, resume, 50: bit for bit. And on another number of ranks by a declared rule, or not at all.
 source "$(dirname "$0")/common.sh"
+common=(--batch 32 --seed 3)  # the learning rate goes with the optimizer
 for optimizer in 'sgd(momentum=0.9)' 'adamw'; do
   lr=0.05
   [ "$optimizer" = adamw ] && lr=0.001
@@ -20,6 +21,7 @@ for optimizer in 'sgd(momentum=0.9)' 'adamw'; do
 done
 
 spec='topk(ratio=0.01)+econtrol'
+common+=(--lr 0.05)
 rm -rf "$work/ck"
 threads 4 --spec "$spec" --steps 50 --checkpoint "$work/ck" >"$work/four" 2>&1 || { cat "$work/four"; fail "four ranks"; }
 if threads 2 --spec "$spec" --steps 100 --checkpoint "$work/ck" --resume >"$work/refused" 2>&1; then
