@@ -31,7 +31,7 @@ Exit status: 0 success, 1 wrong usage, 2 failure while running.)help";
 // The texts as they come, before they are understood.
 struct RawOptions {
   std::string model = "mlp", split = "iid", link, spec = "topk(ratio=0.01)+econtrol", non_finite = "skip",
-              reshard = "none", overlap = "on", rescale_error = "on";
+              reshard = "none", overlap = "on", rescale_error = "off";
   std::vector<std::string> compare;
   std::vector<int64_t> inject_nan, die_at;
   int ranks = 4;
@@ -43,13 +43,10 @@ void ApplyQuickstart(Options& options, RawOptions& raw) {
   raw.link = "100Mbit";
   raw.compare = {"dense", "topk(ratio=0.01)+econtrol", "sign+ef+scatter", "lowrank(rank=2)+ef",
                  "quantize(bits=4)+ef+scatter"};
-  // A falling rate, and errors that stay in gradient units: rescaled ones would grow faster than 1 % a step can drain
-  // them.
   options.optimizer = "sgd";
   options.learning_rate = 0.3;
   options.schedule = "linear(final=0.01)";
   options.epochs = 9;
-  raw.rescale_error = "off";
   options.batch = 128;
 }
 

@@ -322,15 +322,15 @@ TEST(DenseWarmup, FirstSteps_AreExactThenCompressed) {
   });
 }
 
-TEST(LearningRate, Change_RescalesTheErrorSoThatTheVirtualIterateIsExact) {
+TEST(RescaleError, LearningRateChange_RescalesTheErrorSoThatTheVirtualIterateIsExact) {
   // One rank, two elements, top-1: step 0 at rate 1 sends (8, 0) and owes 4 in element 1. At rate 0.5 the error counts
   // double, 8, so that 0.5 * 8 moves the weight by the 4 that were owed at rate 1.
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     std::vector<float> weights(2), gradient = {8, 4};
     const std::vector<Parameter> parameters = {
         {.name = "w", .shape = Shape::Flat(2), .weights = weights, .gradient = gradient}};
-    LACONIC_ASSIGN_OR_RETURN(auto sync,
-                             GradientSync::Create(&comm, parameters, "topk(k=1)+ef+gather", {.min_bytes = 0}));
+    LACONIC_ASSIGN_OR_RETURN(auto sync, GradientSync::Create(&comm, parameters, "topk(k=1)+ef+gather",
+                                                             {.min_bytes = 0, .rescale_error = true}));
     sync->Begin({.step = 0, .learning_rate = 1});
     LACONIC_RETURN_IF_ERROR(sync->Finish());
     EXPECT_THAT(std::vector<float>(sync->direction(TensorId{0}).begin(), sync->direction(TensorId{0}).end()),

@@ -37,11 +37,13 @@ struct GradientSyncOptions {
   double clip_norm = 0;  // > 0: gradients are scaled so that the root mean square over ranks of their global norms is
                          // at most this, before compression; gives up overlap (the norm needs all tensors)
   NonFinitePolicy non_finite = NonFinitePolicy::kSkip;
-  bool rescale_error = true;   // error * (previous learning rate / current), so the virtual iterate stays exact
-  bool overlap = true;         // false: communication runs inside MarkReady, on the caller's thread
-  int encode_threads = 1;      // same bits for any number
-  bool measure_error = false;  // StepReport.relative_error and error_norm cost extra passes
-  LinkModel link;              // for strategy `auto`; unlimited: auto assumes 10 Gbit/s
+  bool rescale_error =
+      false;            // true: error * (previous learning rate / current), so the virtual iterate stays exact; under a
+                        // falling rate that error outgrows what a sparse codec can drain (docs/design.md, section 3)
+  bool overlap = true;  // false: communication runs inside MarkReady, on the caller's thread
+  int encode_threads = 1;                   // same bits for any number
+  bool measure_error = false;               // StepReport.relative_error and error_norm cost extra passes
+  LinkModel link;                           // for strategy `auto`; unlimited: auto assumes 10 Gbit/s
   const CodecRegistry* registry = nullptr;  // nullptr: CodecRegistry::BuiltIn()
 };
 
