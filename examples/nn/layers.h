@@ -12,6 +12,10 @@
 
 namespace laconic::nn {
 
+// Keeps the BLAS from starting threads of its own, for the whole process: ranks and models are the parallelism here.
+// Thread-safe.
+void UseOneBlasThread();
+
 // One sample's feature map: channels x height x width floats.
 struct ImageShape {
   size_t channels = 1;

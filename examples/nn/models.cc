@@ -33,6 +33,7 @@ absl::StatusOr<ModelKind> ParseModelKind(std::string_view name) {
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelOptions& options) {
   UseOneBlasThread();
+  UseOneBlasThread();
   std::unique_ptr<Model> model(new Model(options));
   LACONIC_RETURN_IF_ERROR(model->Build());
   return model;
