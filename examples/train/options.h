@@ -38,8 +38,8 @@ struct Options {
   // The method.
   std::vector<std::string> specs = {"topk(ratio=0.01)+econtrol"};
   bool compare = false;  // several specs from the same start; the first dense run among them is the yardstick
-  std::string optimizer = "sgd(momentum=0.9)";
-  double learning_rate = 0.1;
+  std::string optimizer = "sgd";
+  double learning_rate = 0.2;
   std::string schedule = "constant";
   double epochs = 3;
   uint64_t steps = 0;  // 0: from epochs
