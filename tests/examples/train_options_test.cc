@@ -115,7 +115,7 @@ TEST(TrainOptions, WrongUsage_HasStatusOneAndHelpStatusZero) {
 TEST(TrainOptions, Fingerprint_ChangesWithMethodAndNotWithMachine) {
   const std::string base = Parse({}).options->Fingerprint();
   EXPECT_EQ(Parse({"--ranks", "2", "--steps", "9", "--overlap", "off"}).options->Fingerprint(), base);
-  for (const std::vector<const char*>& change : std::vector<std::vector<const char*>>{{"--lr", "0.2"},
+  for (const std::vector<const char*>& change : std::vector<std::vector<const char*>>{{"--lr", "0.25"},
                                                                                       {"--spec", "dense"},
                                                                                       {"--seed", "1"},
                                                                                       {"--batch", "64"},
