@@ -47,6 +47,21 @@ absl::Status HeaderExchange::Run(Communicator& comm, BucketHeader own, std::span
   return absl::OkStatus();
 }
 
+absl::Status HeaderExchange::ExchangeBodies(Communicator& comm, std::span<std::vector<std::byte>> inbox,
+                                            absl::FunctionRef<std::span<const std::byte>(int to)> message) const {
+  ExchangeBatch& batch = comm.NewBatch();
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    if (rank == comm.rank()) continue;
+    if (body_bytes(rank) > inbox[rank].size()) {
+      return absl::DataLossError(
+          fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes(rank), inbox[rank].size()));
+    }
+    batch.sends.push_back({.to = rank, .bytes = message(rank)});
+    batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(body_bytes(rank))});
+  }
+  return comm.Exchange(batch);
+}
+
 std::optional<BucketResult::NonFinite> HeaderExchange::non_finite() const {
   for (size_t rank = 0; rank < headers_.size(); ++rank) {
     const BucketHeader& header = headers_[rank];

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "laconic/comm/collectives/strategy.h"
 #include "laconic/comm/communicator.h"
@@ -38,7 +39,13 @@ class HeaderExchange {
   absl::Status Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes,
                    const absl::Status& own_failure, std::span<const GradientSlot> bucket);
 
-  // Bytes that rank will send here.
+  // The bodies that the last Run announced, in one Exchange: message(to) goes to rank `to`, and inbox[rank] receives
+  // rank's, whose length is body_bytes(rank). DataLoss if a rank announced more than its inbox holds. Nothing goes to
+  // the own rank.
+  absl::Status ExchangeBodies(Communicator& comm, std::span<std::vector<std::byte>> inbox,
+                              absl::FunctionRef<std::span<const std::byte>(int to)> message) const;
+
+  // Bytes that rank will send, or has sent, here.
   uint64_t body_bytes(int rank) const { return headers_[rank].body_bytes; }
   // The first finding over ranks, if any rank reported one.
   std::optional<BucketResult::NonFinite> non_finite() const;

@@ -119,9 +119,4 @@ absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int f
   return Annotate(status, fmt::format("payload of tensor {} from rank {}", tensor, from_rank));
 }
 
-absl::Status TooLong(int rank, uint64_t body_bytes, size_t limit_bytes) {
-  return absl::DataLossError(
-      fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes, limit_bytes));
-}
-
 }  // namespace laconic

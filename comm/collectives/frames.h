@@ -67,7 +67,4 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
 // A decoder's error with the tensor and the rank its bytes came from; OK passes through.
 absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank);
 
-// DataLoss: `rank` announced a message longer than any it could have encoded.
-absl::Status TooLong(int rank, uint64_t body_bytes, size_t limit_bytes);
-
 }  // namespace laconic

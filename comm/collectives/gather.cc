@@ -53,7 +53,7 @@ class GatherStrategy final : public AllreduceStrategy {
     if (result.non_finite) return absl::OkStatus();
 
     comm.SetPhase({.name = "gather bodies", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(ExchangeBodies(comm));
+    LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(comm, inbox_, [this](int) { return outbox_.message(0); }));
     Stopwatch decode(result.decode_seconds);
     return Decode(comm, bucket, step);
   }
@@ -91,18 +91,6 @@ class GatherStrategy final : public AllreduceStrategy {
         .measure = options_.measure_error};
     return outbox_.Encode(
         bucket, job, [&](size_t, size_t slot) { return bucket[slot].control.message(); }, options_.pool, result);
-  }
-
-  absl::Status ExchangeBodies(Communicator& comm) {
-    ExchangeBatch& batch = comm.NewBatch();
-    for (int rank = 0; rank < comm.size(); ++rank) {
-      if (rank == comm.rank()) continue;
-      if (headers_.body_bytes(rank) > inbox_[rank].size())
-        return TooLong(rank, headers_.body_bytes(rank), inbox_[rank].size());
-      batch.sends.push_back({.to = rank, .bytes = outbox_.message(0)});
-      batch.receives.push_back({.from = rank, .bytes = std::span(inbox_[rank]).first(headers_.body_bytes(rank))});
-    }
-    return comm.Exchange(batch);
   }
 
   // direction <- mean over ranks of what they sent, tensor by tensor, ranks in order.

@@ -80,7 +80,8 @@ class ScatterStrategy final : public AllreduceStrategy {
     result.non_finite = headers_.non_finite();
     if (result.non_finite) return absl::OkStatus();
     comm.SetPhase({.name = "scatter shards", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(ExchangeBodies(comm, shard_inbox_, [this](int to) { return outbox_.message(to); }));
+    LACONIC_RETURN_IF_ERROR(
+        headers_.ExchangeBodies(comm, shard_inbox_, [this](int to) { return outbox_.message(to); }));
 
     // The owner's part can fail on one rank alone (a bad payload, an overflow), so the second header says so to all.
     absl::Status averaged;
@@ -97,7 +98,8 @@ class ScatterStrategy final : public AllreduceStrategy {
     comm.SetPhase({.name = "scatter mean header", .step = step.step, .tensor = bucket.front().name});
     LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, averaged, bucket));
     comm.SetPhase({.name = "scatter means", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(ExchangeBodies(comm, mean_inbox_, [this](int) { return owner_outbox_.message(0); }));
+    LACONIC_RETURN_IF_ERROR(
+        headers_.ExchangeBodies(comm, mean_inbox_, [this](int) { return owner_outbox_.message(0); }));
     Stopwatch decode(result.decode_seconds);
     return DecodeMeans(bucket, step);
   }
@@ -151,19 +153,6 @@ class ScatterStrategy final : public AllreduceStrategy {
   }
 
   std::span<const FramePart> PartsOf(int rank) const { return std::span(all_parts_).subspan(rank * slots_, slots_); }
-
-  absl::Status ExchangeBodies(Communicator& comm, std::vector<std::vector<std::byte>>& inbox,
-                              absl::FunctionRef<std::span<const std::byte>(int to)> message) {
-    ExchangeBatch& batch = comm.NewBatch();
-    for (int rank = 0; rank < ranks_; ++rank) {
-      if (rank == own_) continue;
-      if (headers_.body_bytes(rank) > inbox[rank].size())
-        return TooLong(rank, headers_.body_bytes(rank), inbox[rank].size());
-      batch.sends.push_back({.to = rank, .bytes = message(rank)});
-      batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(headers_.body_bytes(rank))});
-    }
-    return comm.Exchange(batch);
-  }
 
   // shard_means_ <- mean over ranks of the own shard, ranks in order.
   absl::Status AverageOwnShards(std::span<GradientSlot> bucket, const StepContext& step) {

@@ -7,8 +7,7 @@
 #include <chrono>
 #include <deque>
 
-#include "comm/transport/poison.h"
-#include "comm/transport/sleeper.h"
+#include "comm/transport/decorator.h"
 #include "laconic/base/status.h"
 
 namespace laconic {
@@ -21,22 +20,13 @@ struct Plan {
   std::atomic<uint64_t> exchanges = 0;
 };
 
-class FaultyTransport final : public Transport {
+class FaultyTransport final : public internal::TransportDecorator {
  public:
   FaultyTransport(std::unique_ptr<Transport> inner, std::shared_ptr<Plan> plan)
-      : inner_(std::move(inner)), plan_(std::move(plan)) {}
-
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  Memory memory() const override { return inner_->memory(); }
-  std::string host() const override { return inner_->host(); }
+      : TransportDecorator(std::move(inner)), plan_(std::move(plan)) {}
 
   absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives,
                         const ExchangeOptions& options) override;
-  void Abort(const absl::Status& why) noexcept override {
-    inner_->Abort(poison_.Set(why));
-    sleeper_.Wake();
-  }
   absl::StatusOr<std::unique_ptr<Transport>> Subgroup(std::span<const int> members) override {
     LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<Transport> inner, inner_->Subgroup(members));
     return std::make_unique<FaultyTransport>(std::move(inner), plan_);
@@ -51,10 +41,7 @@ class FaultyTransport final : public Transport {
   };
   void Strike(const Fault& fault, Message& message);
 
-  std::unique_ptr<Transport> inner_;
   std::shared_ptr<Plan> plan_;
-  internal::Poison poison_;
-  internal::Sleeper sleeper_;
   std::deque<std::vector<std::byte>> flipped_;  // copies that live until the Exchange ends
 };
 

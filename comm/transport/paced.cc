@@ -7,9 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "comm/transport/decorator.h"
 #include "comm/transport/errors.h"
-#include "comm/transport/poison.h"
-#include "comm/transport/sleeper.h"
 #include "laconic/base/status.h"
 
 namespace laconic {
@@ -54,22 +53,13 @@ class Link {
 
 // In front of each message goes one with the time at which the message's first bit left the sender's egress. So the
 // receiver knows when it arrives, however late it asks for it.
-class PacedTransport final : public Transport {
+class PacedTransport final : public internal::TransportDecorator {
  public:
   PacedTransport(std::unique_ptr<Transport> inner, std::shared_ptr<Link> link)
-      : inner_(std::move(inner)), link_(std::move(link)) {}
-
-  int rank() const override { return inner_->rank(); }
-  int size() const override { return inner_->size(); }
-  Memory memory() const override { return inner_->memory(); }
-  std::string host() const override { return inner_->host(); }
+      : TransportDecorator(std::move(inner)), link_(std::move(link)) {}
 
   absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives,
                         const ExchangeOptions& options) override;
-  void Abort(const absl::Status& why) noexcept override {
-    inner_->Abort(poison_.Set(why));
-    sleeper_.Wake();
-  }
   absl::StatusOr<std::unique_ptr<Transport>> Subgroup(std::span<const int> members) override {
     LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<Transport> inner, inner_->Subgroup(members));
     return std::make_unique<PacedTransport>(std::move(inner), link_);
@@ -81,10 +71,7 @@ class PacedTransport final : public Transport {
   // When each receive has left the ingress, into arrivals_; gives the last one.
   Nanoseconds Arrivals(std::span<const Incoming> receives);
 
-  std::unique_ptr<Transport> inner_;
   std::shared_ptr<Link> link_;
-  internal::Poison poison_;
-  internal::Sleeper sleeper_;
   // Work memory of Exchange.
   std::vector<Outgoing> inner_sends_;
   std::vector<Incoming> inner_receives_;
