@@ -98,7 +98,7 @@ TEST(Cast, Body_IsExponentThenHalves) {
   EXPECT_EQ(EncodeBody(*Cast("cast(to=bf16, scale=none)"), Floats{3.0f}), MakeBytes({0x40, 0x40}));
 }
 
-TEST(Cast, Gaussian_HasTheErrorOfTheDossier) {
+TEST(Cast, Gaussian_HasTheErrorOfDocsAlgorithms) {
   // algorithms.md, section 6: 4.3e-8 and 2.7e-6 of |x|^2. A squared error is uniform^2 times the square of its binade's
   // unit, so over N(0,1) its standard deviation is 1.0e-7 (64 times that in bf16): 3.2e-10 over 10^5 elements, and five
   // of those.

@@ -106,7 +106,7 @@ TEST(IndexCoding, UniformIndices_CostAtMostFivePercentAboveTheEntropy) {
 }
 
 TEST(IndexCoding, TenThousandOfAMillion_TakeTheBitsOfRiceSix) {
-  // Measured independently for the dossier: Rice(6) 8.11 +- .03 bits an index, Elias-Fano 8.563, bound 8.079.
+  // Computed independently (docs/algorithms.md): Rice(6) 8.11 +- .03 bits an index, Elias-Fano 8.563, bound 8.079.
   const Indices indices = UniformIndices(10'000, 1'000'000);
   const IndexPlan plan = PlanIndices(indices, 1'000'000);
   EXPECT_EQ(plan.form, IndexForm::kRice);

@@ -39,7 +39,7 @@ TEST(Natural, FourThirds_AttainsOmega) {
   EXPECT_NEAR(RelativeError(kNatural, Floats(10000, 4.0f / 3), 4), 0.125, 0.0022);
 }
 
-TEST(Natural, Gaussian_HasTheErrorOfTheDossier) {
+TEST(Natural, Gaussian_HasTheErrorOfDocsAlgorithms) {
   EXPECT_NEAR(RelativeError(kNatural, Gaussian(10000), 20), 0.0817, 0.001);  // algorithms.md, section 6
 }
 

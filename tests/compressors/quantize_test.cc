@@ -151,7 +151,7 @@ TEST(Quantize, OneBitStochastic_ClaimsBMinusOne) {
   EXPECT_EQ(Quantize("quantize(bits=1, block=64)")->traits(Shape({1000})).delta, 1.0 / 64);
 }
 
-TEST(Quantize, Gaussian_HasTheErrorsOfTheDossier) {
+TEST(Quantize, Gaussian_HasTheErrorsOfDocsAlgorithms) {
   // algorithms.md, section 6: 15 levels a side in blocks of 512: l2 .394, max .0073. What varies from block to block is
   // the norm. The largest of 512 normals is 3.0 +- 0.3, so its square deviates by 20 %, over 20 blocks by 4.5 %; |x|_1
   // / |x|_2, to which the error under l2 is nearly proportional, by less than 1 % over 20 blocks. Five deviations.

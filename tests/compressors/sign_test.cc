@@ -136,7 +136,7 @@ TEST(Sign, WholeTensorOfSeveralRuns_HasOneScaleAndExactZeros) {
 
 // ---- Claims ----
 
-TEST(Sign, Gaussian_HasTheErrorOfTheDossier) {
+TEST(Sign, Gaussian_HasTheErrorOfDocsAlgorithms) {
   // algorithms.md, check 25: 1 - 2/pi = .363 for large d. The scale's deviation |x|_1^2/(d |x|^2) has standard
   // deviation about 0.6/sqrt(d) at 10^5 elements: 0.002.
   EXPECT_NEAR(RelativeError(*Sign("sign(block=0)"), Gaussian(100000)), 1 - 2 / std::numbers::pi, 0.006);
