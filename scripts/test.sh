@@ -52,9 +52,9 @@ else
   stage "release build, all tests" build_and_test release all
   # The fuzz preset is asan with the fuzz targets: one tree for both. Binaries that are not built appear to ctest as NOT_BUILT.
   stage "unit tests under address and undefined behaviour sanitizers" \
-    build_and_test fuzz "base_test compressors_test comm_test optim_test" -LE 'slow|install|mpi' -E NOT_BUILT
+    build_and_test fuzz "base_test compressors_test comm_test strategy_test optim_test" -LE 'slow|install|mpi' -E NOT_BUILT
   stage "in-process transport, queue and gradient exchange under the thread sanitizer" \
-    build_and_test tsan "comm_test optim_test" -LE 'slow|install|mpi' -E 'NOT_BUILT|include_direction|DeathTest'
+    build_and_test tsan "comm_test strategy_test optim_test" -LE 'slow|install|mpi' -E 'NOT_BUILT|include_direction|DeathTest'
   stage "fuzz targets" scripts/fuzz.sh 30
 fi
 
