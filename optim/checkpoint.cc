@@ -174,7 +174,7 @@ absl::Status AgreeOnStatus(Communicator& comm, const absl::Status& own) {
   Vote vote;
   vote.code = static_cast<int32_t>(own.code());
   vote.length = static_cast<uint32_t>(std::min<size_t>(own.message().size(), kMaxMessage));
-  std::memcpy(vote.message, own.message().data(), vote.length);
+  std::copy_n(own.message().data(), vote.length, vote.message);
   std::vector<Vote> votes(comm.size());
   LACONIC_RETURN_IF_ERROR(
       Allgather(comm, std::as_bytes(std::span(&vote, 1)), std::as_writable_bytes(std::span(votes))));
