@@ -8,8 +8,6 @@
 #include "laconic/compressors/payload.h"
 
 namespace laconic {
-namespace {
-
 double Norm2(std::span<const float> x) {
   double sum[8] = {};  // eight chains, so that the loop is not bound by the latency of one addition
   size_t i = 0;
@@ -19,8 +17,6 @@ double Norm2(std::span<const float> x) {
   for (; i < x.size(); ++i) sum[0] += static_cast<double>(x[i]) * x[i];
   return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
-
-}  // namespace
 
 FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<FramePart> parts) : slots_(bucket.size()) {
   const size_t destinations = parts.size() / slots_;

@@ -64,6 +64,9 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
                         std::span<const FramePart> parts, uint64_t step, int from_rank,
                         std::span<std::span<const std::byte>> bodies);
 
+// |x|^2, summed in double.
+double Norm2(std::span<const float> x);
+
 // A decoder's error with the tensor and the rank its bytes came from; OK passes through.
 absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank);
 

@@ -13,12 +13,6 @@
 namespace laconic {
 namespace {
 
-double Norm2Of(std::span<const float> x) {
-  double sum = 0;
-  for (float value : x) sum += static_cast<double>(value) * value;
-  return sum;
-}
-
 class LinearStrategy final : public AllreduceStrategy {
  public:
   LinearStrategy(Communicator& comm, std::span<GradientSlot> bucket, const StrategyOptions& options)
@@ -120,9 +114,9 @@ class LinearStrategy final : public AllreduceStrategy {
     const std::span<float> sent = std::span(reconstruction_).first(slot.gradient.size());
     const std::span<float> message = slot.control.message();
     slot.session->LocalReconstruction(sent);
-    if (options_.measure_error) result.message_norm2 += Norm2Of(message);
+    if (options_.measure_error) result.message_norm2 += Norm2(message);
     for (size_t i = 0; i < message.size(); ++i) message[i] -= sent[i];
-    if (options_.measure_error) result.residual_norm2 += Norm2Of(message);
+    if (options_.measure_error) result.residual_norm2 += Norm2(message);
   }
 
   const StrategyOptions options_;
