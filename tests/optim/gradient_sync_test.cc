@@ -98,7 +98,7 @@ TEST(GradientSync, Report_CountsWhatATopKGatherSends) {
     // frames.
     EXPECT_GT(report.wire_bytes_sent, 3 * 115 * 4);
     EXPECT_LT(report.wire_bytes_sent, 3 * (115 * 5 + 4 * 48 + 3 * 64 + 4 * 48 + 100));
-    EXPECT_EQ(report.wire_bytes_sent, report.wire_bytes_received + report.wire_bytes_sent - report.wire_bytes_received);
+    EXPECT_GT(report.wire_bytes_received, 3 * 115 * 4);  // as much comes from the three peers
     return absl::OkStatus();
   });
 }
