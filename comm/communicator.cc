@@ -46,15 +46,28 @@ absl::Status Communicator::Exchange(std::span<const Outgoing> sends, std::span<c
   LACONIC_RETURN_IF_ERROR(status());
   for (const Outgoing& send : sends) traffic_.bytes_sent += send.bytes.size();
   traffic_.messages_sent += sends.size();
-  ++traffic_.exchanges;
-
-  const absl::Time start = absl::Now();
-  const absl::Status result = transport_->Exchange(sends, receives, {.deadline = start + options_.timeout});
-  traffic_.waiting += absl::Now() - start;
-  if (!result.ok()) return Poison(Annotate(result, Where(rank(), phase_)));
-
+  LACONIC_RETURN_IF_ERROR(UnderDeadline(
+      [&](const ExchangeOptions& options) { return transport_->Exchange(sends, receives, options); }));
   for (const Incoming& receive : receives) traffic_.bytes_received += receive.bytes.size();
   return absl::OkStatus();
+}
+
+absl::Status Communicator::Meet(std::span<std::byte> own, size_t pieces, SharedMemory::Work work, size_t moved_bytes) {
+  LACONIC_RETURN_IF_ERROR(status());
+  LACONIC_RETURN_IF_ERROR(UnderDeadline([&](const ExchangeOptions& options) {
+    return transport_->shared_memory()->Meet(own, pieces, work, options);
+  }));
+  traffic_.bytes_sent += moved_bytes;
+  traffic_.bytes_received += moved_bytes;
+  return absl::OkStatus();
+}
+
+absl::Status Communicator::UnderDeadline(absl::FunctionRef<absl::Status(const ExchangeOptions&)> call) {
+  ++traffic_.exchanges;
+  const absl::Time start = absl::Now();
+  const absl::Status result = call({.deadline = start + options_.timeout});
+  traffic_.waiting += absl::Now() - start;
+  return result.ok() ? result : Poison(Annotate(result, Where(rank(), phase_)));
 }
 
 ExchangeBatch& Communicator::NewBatch() {

@@ -107,9 +107,12 @@ absl::StatusOr<size_t> Cast::Encode(std::span<const float> x, const Shape& shape
   return EncodeElements(x, {}, shape, body);
 }
 
-absl::StatusOr<size_t> Cast::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                            std::span<std::byte> body) const {
-  return EncodeElements(x_to_residual, x_to_residual, shape, body);
+absl::StatusOr<size_t> Cast::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                            std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("cast", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("cast", residual.size(), shape));
+  message.Form(0, residual);
+  return EncodeElements(residual, residual, shape, body);
 }
 
 absl::Status Cast::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,

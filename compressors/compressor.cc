@@ -4,10 +4,11 @@
 
 namespace laconic {
 
-absl::StatusOr<size_t> Compressor::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                                  std::span<std::byte> body) const {
-  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(x_to_residual, shape, key, body));
-  LACONIC_RETURN_IF_ERROR(DecodeAdd(body.first(body_bytes), shape, -1.0f, x_to_residual));
+absl::StatusOr<size_t> Compressor::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                                  std::span<float> residual, std::span<std::byte> body) const {
+  message.Form(0, residual);
+  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(residual, shape, key, body));
+  LACONIC_RETURN_IF_ERROR(DecodeAdd(body.first(body_bytes), shape, -1.0f, residual));
   return body_bytes;
 }
 

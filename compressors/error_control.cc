@@ -206,7 +206,6 @@ template <typename T>
 BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t elements)
     : options_(options),
       elements_(elements),
-      message_(elements),
       error_(options.keeps_error() ? elements : 0),
       shift_(options.keeps_shift() ? elements : 0),
       shift_average_(options.keeps_shift() ? elements : 0),
@@ -215,27 +214,23 @@ BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t el
 }
 
 template <typename T>
-void BasicErrorControl<T>::Prepare(std::span<const T> gradient, T error_scale) {
+BasicMessage<T> BasicErrorControl<T>::Prepare(std::span<const T> gradient, T error_scale) {
   assert(gradient.size() == elements_);
   error_scale_ = error_scale;
-  const T weight = static_cast<T>(options_.eta) * error_scale;
-  const T kappa = static_cast<T>(options_.kappa);
-  const T beta = static_cast<T>(options_.beta);
-  const T keep = 1 - beta;
-  const T* g = gradient.data();
-  const T* e = error_.data();
-  const T* h = shift_.data();
-  const T* v = momentum_.data();
-  T* m = message_.data();
-  WithKept(options_, [&](auto keeps_error, auto keeps_shift, auto keeps_momentum) {
-    for (size_t i = 0; i < elements_; ++i) {
-      T u = g[i];
-      if constexpr (keeps_momentum) u = keep * v[i] + beta * u;
-      if constexpr (keeps_shift) u -= h[i];
-      if constexpr (keeps_error) u += weight * e[i];
-      m[i] = kappa * u;  // m = kappa (g - h + eta e)
-    }
-  });
+  BasicMessage<T> message(gradient);
+  message.momentum = momentum_;
+  message.shift = shift_;
+  message.error = error_;
+  message.beta = static_cast<T>(options_.beta);
+  message.error_weight = static_cast<T>(options_.eta) * error_scale;
+  message.kappa = static_cast<T>(options_.kappa);
+  return message;
+}
+
+template <typename T>
+std::span<T> BasicErrorControl<T>::residual() {
+  residual_.resize(elements_);
+  return residual_;
 }
 
 template <typename T>
@@ -244,7 +239,7 @@ void BasicErrorControl<T>::Commit(std::span<const T> gradient, std::span<const T
   assert(!options_.keeps_shift() || sent.size() == elements_);
   // At eta = 1 the residual is the new error: no arithmetic, no pass.
   const bool error_is_residual = options_.eta == 1;
-  if (error_is_residual) std::swap(message_, error_);
+  if (error_is_residual) std::swap(residual_, error_);
 
   const T kept = (1 - static_cast<T>(options_.eta)) * error_scale_;
   const T alpha = static_cast<T>(options_.alpha);
@@ -252,7 +247,7 @@ void BasicErrorControl<T>::Commit(std::span<const T> gradient, std::span<const T
   const T keep = 1 - beta;
   const T* g = gradient.data();
   const T* s = sent.data();
-  const T* r = message_.data();
+  const T* r = residual_.data();
   T* e = error_.data();
   T* h = shift_.data();
   T* v = momentum_.data();

@@ -25,10 +25,12 @@ absl::StatusOr<size_t> Identity::Encode(std::span<const float> x, const Shape& s
   return x.size_bytes();
 }
 
-absl::StatusOr<size_t> Identity::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                                std::span<std::byte> body) const {
-  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(x_to_residual, shape, key, body));
-  std::fill(x_to_residual.begin(), x_to_residual.end(), 0.0f);
+absl::StatusOr<size_t> Identity::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                                std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("identity", residual.size(), shape));
+  message.Form(0, residual);
+  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(residual, shape, key, body));
+  std::fill(residual.begin(), residual.end(), 0.0f);
   return body_bytes;
 }
 

@@ -121,13 +121,15 @@ absl::StatusOr<size_t> LowRank::Encode(std::span<const float> x, const Shape& sh
   return body_bytes;
 }
 
-absl::StatusOr<size_t> LowRank::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                               std::span<std::byte> body) const {
-  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(x_to_residual, shape, key, body));
+absl::StatusOr<size_t> LowRank::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                               std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", residual.size(), shape));
+  message.Form(0, residual);
+  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(residual, shape, key, body));
   // Encode left its factors in this thread's work memory; asking for the same sizes again gives them back.
   const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
   ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
-    float* x = x_to_residual.data() + offset;
+    float* x = residual.data() + offset;
     for (size_t t = 0; t < tile.size(); ++t) x[t] -= tile[t];
   });
   return body_bytes;

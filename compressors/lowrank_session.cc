@@ -22,15 +22,20 @@ LowRankSession::LowRankSession(size_t rows, size_t cols, size_t rank, const RngK
   FillNearlyNormal(CounterRng(init.Shared()), 0, warm_q_);
 }
 
-void LowRankSession::Begin(const RngKey& step_key) {
+void LowRankSession::Begin(const RngKey& step_key, std::span<float> residual) {
+  assert(residual.empty() || residual.size() == rows_ * cols_);
+  residual_ = residual;
   step_rng_ = CounterRng(step_key.Shared());
   stage_ = Stage::kProduce0;
 }
 
-absl::Status LowRankSession::Produce(int round, std::span<const float> x, std::span<float> out) {
-  assert(x.size() == rows_ * cols_ && out.size() == RoundFloats(round));
+absl::Status LowRankSession::Produce(int round, const Message& message, std::span<float> out) {
+  assert(message.size() == rows_ * cols_ && out.size() == RoundFloats(round));
+  assert(message.plain() || !residual_.empty());
+  const std::span<const float> x = residual_.empty() ? message.gradient : std::span<const float>(residual_);
   if (round == 0) {
     LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce0));
+    if (!residual_.empty()) message.Form(0, residual_);
     MultiplyMatrixByFactor(x, rows_, cols_, warm_q_, rank_, out);  // Algorithm 1, line 3
     LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, out));
     stage_ = Stage::kConsume0;
@@ -93,7 +98,17 @@ absl::Status LowRankSession::Expect(Stage stage) const {
                                                    static_cast<int>(stage), static_cast<int>(stage_)));
 }
 
-void LowRankSession::Reconstruct(std::span<const float> q, std::span<float> y) const {
+void LowRankSession::Reconstruct(std::span<float> mean) {
+  Product(mean_q_, mean);
+  if (residual_.empty()) return;
+  const LowRankFactors local = {.rows = rows_, .cols = cols_, .rank = rank_, .p = p_, .q = local_q_};
+  ForEachProductTile(local, [&](size_t offset, std::span<const float> tile) {
+    float* const m = residual_.data() + offset;
+    for (size_t t = 0; t < tile.size(); ++t) m[t] -= tile[t];
+  });
+}
+
+void LowRankSession::Product(std::span<const float> q, std::span<float> y) const {
   const LowRankFactors factors = {.rows = rows_, .cols = cols_, .rank = rank_, .p = p_, .q = q};
   ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
     std::copy(tile.begin(), tile.end(), y.begin() + static_cast<ptrdiff_t>(offset));

@@ -28,13 +28,14 @@ class LowRankSession : public LinearSession {
 
   int rounds() const override { return 2; }
   size_t RoundFloats(int round) const override { return round == 0 ? p_.size() : warm_q_.size(); }
-  void Begin(const RngKey& step_key) override;
-  // InvalidArgument if x holds a NaN or an infinity (names the first index) or a product overflows.
+  void Begin(const RngKey& step_key, std::span<float> residual) override;
+  // InvalidArgument if the message holds a NaN or an infinity (names the first index) or a product overflows.
   // FailedPrecondition when rounds are called out of order, here and in Consume.
-  absl::Status Produce(int round, std::span<const float> x, std::span<float> out) override;
+  absl::Status Produce(int round, const Message& message, std::span<float> out) override;
   absl::Status Consume(int round, std::span<const float> mean) override;
-  void LocalReconstruction(std::span<float> y) const override { Reconstruct(local_q_, y); }
-  void MeanReconstruction(std::span<float> y) const override { Reconstruct(mean_q_, y); }
+  void LocalReconstruction(std::span<float> y) const override { Product(local_q_, y); }
+  void MeanReconstruction(std::span<float> y) const override { Product(mean_q_, y); }
+  void Reconstruct(std::span<float> mean) override;
   void Commit() override;
 
   // Entry "warm_start": Q, rank x cols floats.
@@ -45,11 +46,12 @@ class LowRankSession : public LinearSession {
   enum class Stage { kIdle, kProduce0, kConsume0, kProduce1, kConsume1, kDone };
 
   absl::Status Expect(Stage stage) const;
-  void Reconstruct(std::span<const float> q, std::span<float> y) const;
+  void Product(std::span<const float> q, std::span<float> y) const;  // y = P Q^T
 
   size_t rows_, cols_, rank_;
   std::vector<float> warm_q_;                // lasts from step to step
   std::vector<float> p_, local_q_, mean_q_;  // this step's
+  std::span<float> residual_;                // this step's, the message until Reconstruct; or empty
   CounterRng step_rng_;
   Stage stage_ = Stage::kIdle;
 };

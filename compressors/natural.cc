@@ -59,9 +59,12 @@ absl::StatusOr<size_t> Natural::Encode(std::span<const float> x, const Shape& sh
   return EncodeElements(x, {}, shape, key, body);
 }
 
-absl::StatusOr<size_t> Natural::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                               std::span<std::byte> body) const {
-  return EncodeElements(x_to_residual, x_to_residual, shape, key, body);
+absl::StatusOr<size_t> Natural::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                               std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("natural", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("natural", residual.size(), shape));
+  message.Form(0, residual);
+  return EncodeElements(residual, residual, shape, key, body);
 }
 
 absl::Status Natural::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,

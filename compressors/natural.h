@@ -25,8 +25,8 @@ class Natural final : public Compressor {
   size_t MaxBodyBytes(const Shape& shape) const override;
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
-  absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                        std::span<std::byte> body) const override;
+  absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                        std::span<float> residual, std::span<std::byte> body) const override;
   absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                          std::span<float> acc) const override;
 

@@ -182,9 +182,12 @@ absl::StatusOr<size_t> Quantize::Encode(std::span<const float> x, const Shape& s
   return EncodeBlocks(x, {}, shape, key, body);
 }
 
-absl::StatusOr<size_t> Quantize::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                                std::span<std::byte> body) const {
-  return EncodeBlocks(x_to_residual, x_to_residual, shape, key, body);
+absl::StatusOr<size_t> Quantize::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                                std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", residual.size(), shape));
+  message.Form(0, residual);
+  return EncodeBlocks(residual, residual, shape, key, body);
 }
 
 absl::Status Quantize::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,

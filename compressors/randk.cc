@@ -61,9 +61,14 @@ class RandKSession final : public LinearSession {
   int rounds() const override { return 1; }
   size_t RoundFloats(int round) const override { return local_.size(); }
 
-  void Begin(const RngKey& step_key) override { derived_key_ = CounterRng(step_key.Shared()).derived_key(); }
+  void Begin(const RngKey& step_key, std::span<float> residual) override {
+    derived_key_ = CounterRng(step_key.Shared()).derived_key();
+    residual_ = residual;
+  }
 
-  absl::Status Produce(int round, std::span<const float> x, std::span<float> out) override {
+  absl::Status Produce(int round, const Message& message, std::span<float> out) override {
+    if (!residual_.empty()) message.Form(0, residual_);
+    const std::span<const float> x = residual_.empty() ? message.gradient : std::span<const float>(residual_);
     if (x.size() != elements_ || out.size() != local_.size()) {
       return absl::InvalidArgumentError(
           fmt::format("randk: {} floats to {}, expected {} to {}", x.size(), out.size(), elements_, local_.size()));
@@ -87,6 +92,14 @@ class RandKSession final : public LinearSession {
 
   void LocalReconstruction(std::span<float> y) const override { Scatter(local_, y); }
   void MeanReconstruction(std::span<float> y) const override { Scatter(mean_, y); }
+  void Reconstruct(std::span<float> mean) override {
+    MeanReconstruction(mean);
+    if (residual_.empty()) return;
+    ForEachChunk(derived_key_, local_.size(), elements_, [&](uint64_t first, std::span<const uint64_t> positions) {
+      for (size_t j = 0; j < positions.size(); ++j) residual_[positions[j]] -= local_[first + j];
+      return absl::OkStatus();
+    }).IgnoreError();
+  }
 
   // Nothing lasts: the positions of a step follow from its key.
   void Commit() override {}
@@ -105,7 +118,8 @@ class RandKSession final : public LinearSession {
   uint64_t elements_;
   float factor_;
   uint64_t derived_key_ = 0;
-  std::vector<float> local_;  // what this rank produced
+  std::span<float> residual_;  // the message until Reconstruct; or empty
+  std::vector<float> local_;   // what this rank produced
   std::vector<float> mean_;
 };
 

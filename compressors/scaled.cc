@@ -20,9 +20,12 @@ class ScaledSession final : public LinearSession {
 
   int rounds() const override { return inner_->rounds(); }
   size_t RoundFloats(int round) const override { return inner_->RoundFloats(round); }
-  void Begin(const RngKey& step_key) override { inner_->Begin(step_key); }
-  absl::Status Produce(int round, std::span<const float> x, std::span<float> out) override {
-    return inner_->Produce(round, x, out);
+  void Begin(const RngKey& step_key, std::span<float> residual) override {
+    residual_ = residual;
+    inner_->Begin(step_key, residual);
+  }
+  absl::Status Produce(int round, const Message& message, std::span<float> out) override {
+    return inner_->Produce(round, message, out);
   }
   absl::Status Consume(int round, std::span<const float> mean) override { return inner_->Consume(round, mean); }
   void LocalReconstruction(std::span<float> y) const override {
@@ -32,6 +35,13 @@ class ScaledSession final : public LinearSession {
   void MeanReconstruction(std::span<float> y) const override {
     inner_->MeanReconstruction(y);
     Scale(y);
+  }
+  void Reconstruct(std::span<float> mean) override {
+    if (!residual_.empty()) {  // not the inner session's Reconstruct, which would subtract the unscaled
+      LocalReconstruction(mean);
+      kernels::ScaleAdd(mean, -1.0f, residual_);
+    }
+    MeanReconstruction(mean);
   }
   void Commit() override { inner_->Commit(); }
   void Save(StateWriter& out) const override { inner_->Save(out); }
@@ -44,6 +54,7 @@ class ScaledSession final : public LinearSession {
 
   std::unique_ptr<LinearSession> inner_;
   float factor_;
+  std::span<float> residual_;  // the message until Reconstruct; or empty
 };
 
 std::string Refusal(const Compressor& inner) {

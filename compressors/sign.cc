@@ -162,9 +162,12 @@ absl::StatusOr<size_t> Sign::Encode(std::span<const float> x, const Shape& shape
   return EncodeBlocks(x, {}, shape, body);
 }
 
-absl::StatusOr<size_t> Sign::EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                            std::span<std::byte> body) const {
-  return EncodeBlocks(x_to_residual, x_to_residual, shape, body);
+absl::StatusOr<size_t> Sign::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                            std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("sign", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("sign", residual.size(), shape));
+  message.Form(0, residual);
+  return EncodeBlocks(residual, residual, shape, body);
 }
 
 absl::Status Sign::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,

@@ -36,26 +36,29 @@ FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<Frame
 }
 
 absl::Status FrameOutbox::Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
-                                 absl::FunctionRef<std::span<float>(size_t, size_t)> message, WorkerPool* pool,
+                                 absl::FunctionRef<Source(size_t, size_t)> source_of, WorkerPool* pool,
                                  BucketResult& result) {
   ForEach(pool, frames_.size(), [&](size_t item) {
     Frame& frame = frames_[item];
     const size_t slot = item % slots_;
     const Compressor& codec = *bucket[slot].codec;
-    const std::span<float> x = message(item / slots_, slot);
+    const Source source = source_of(item / slots_, slot);
     const size_t end = item + 1 < frames_.size() ? frames_[item + 1].offset : memory_.size();
     const std::span<std::byte> out = std::span(memory_).subspan(frame.offset, end - frame.offset);
     RngKey key = job.key.WithStream(job.stream_base + frame.part.part);
     key.tensor = Index(bucket[slot].id);
-    if (job.measure) frame.message_norm2 = Norm2(x);
+    if (job.measure) {
+      source.message.Form(0, source.residual);
+      frame.message_norm2 = Norm2(source.residual);
+    }
+    const std::span<std::byte> body = out.subspan(kPayloadHeaderBytes);
     const absl::StatusOr<size_t> body_bytes =
-        job.leave_residual || job.measure
-            ? codec.EncodeResidual(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes))
-            : codec.Encode(x, frame.part.shape, key, out.subspan(kPayloadHeaderBytes));
+        source.residual.empty() ? codec.Encode(source.message.gradient, frame.part.shape, key, body)
+                                : codec.EncodeResidual(source.message, frame.part.shape, key, source.residual, body);
     frame.status =
         body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + bucket[slot].name);
     if (!body_bytes.ok()) return;
-    if (job.measure) frame.residual_norm2 = Norm2(x);
+    if (job.measure) frame.residual_norm2 = Norm2(source.residual);
     const PayloadHeader header{.codec = codec.id(),
                                .tensor = Index(bucket[slot].id),
                                .part = frame.part.part,
@@ -80,6 +83,13 @@ absl::Status FrameOutbox::Encode(std::span<const GradientSlot> bucket, const Enc
     length_[destination] = end - begin_[destination];
   }
   return absl::OkStatus();
+}
+
+FrameOutbox::Source SourceOf(ErrorControl& control, std::span<const float> gradient, float error_scale,
+                             bool wants_residual) {
+  FrameOutbox::Source source{.message = control.Prepare(gradient, error_scale), .residual = {}};
+  if (wants_residual || !source.message.plain()) source.residual = control.residual();
+  return source;
 }
 
 std::span<const std::byte> FrameOutbox::message(size_t destination) const {

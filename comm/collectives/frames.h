@@ -32,13 +32,16 @@ class FrameOutbox {
     uint64_t step = 0;
     RngKey key;  // tensor and stream are filled in; stream = stream_base + part
     uint32_t stream_base = 0;
-    bool leave_residual = false;  // EncodeResidual instead of Encode
-    bool measure = false;         // sum |m|^2 and |m - C(m)|^2 into the result; implies leave_residual
+    bool measure = false;  // sum |m|^2 and |m - C(m)|^2 into the result; then every source needs a residual
   };
-  // Encodes every frame; message(destination, slot) gives its floats. In parallel over frames; the bytes do not depend
-  // on that.
+  // What a frame is made of.
+  struct Source {
+    Message message;
+    std::span<float> residual;  // where to leave what is not sent; empty: nobody asks, and the message is plain
+  };
+  // Encodes every frame, from source(destination, slot). In parallel over frames; the bytes do not depend on that.
   absl::Status Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
-                      absl::FunctionRef<std::span<float>(size_t destination, size_t slot)> message, WorkerPool* pool,
+                      absl::FunctionRef<Source(size_t destination, size_t slot)> source, WorkerPool* pool,
                       BucketResult& result);
 
   std::span<const std::byte> message(size_t destination) const;  // the frames to that destination
@@ -63,6 +66,10 @@ class FrameOutbox {
 absl::Status OpenFrames(std::span<const std::byte> message, std::span<const GradientSlot> bucket,
                         std::span<const FramePart> parts, uint64_t step, int from_rank,
                         std::span<std::span<const std::byte>> bodies);
+
+// The step's message of one tensor under its control, with a residual where the control or the caller wants one.
+FrameOutbox::Source SourceOf(ErrorControl& control, std::span<const float> gradient, float error_scale,
+                             bool wants_residual);
 
 // |x|^2, summed in double.
 double Norm2(std::span<const float> x);

@@ -26,7 +26,6 @@ class GatherStrategy final : public AllreduceStrategy {
         statuses_(bucket.size()) {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
-      keeps_error_ |= slot.control.options().keeps_error();
       if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
     sent_.resize(sent_elements);
@@ -82,15 +81,16 @@ class GatherStrategy final : public AllreduceStrategy {
 
   absl::Status Encode(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                       BucketResult& result) {
-    ForEach(options_.pool, bucket.size(),
-            [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
     const FrameOutbox::EncodeJob job{
         .step = step.step,
         .key = {.seed = options_.seed, .step = step.step, .rank = static_cast<uint32_t>(comm.rank())},
-        .leave_residual = keeps_error_,
         .measure = options_.measure_error};
     return outbox_.Encode(
-        bucket, job, [&](size_t, size_t slot) { return bucket[slot].control.message(); }, options_.pool, result);
+        bucket, job,
+        [&](size_t, size_t slot) {
+          return SourceOf(bucket[slot].control, bucket[slot].gradient, error_scale, options_.measure_error);
+        },
+        options_.pool, result);
   }
 
   // direction <- mean over ranks of what they sent, tensor by tensor, ranks in order.
@@ -121,7 +121,6 @@ class GatherStrategy final : public AllreduceStrategy {
   const StrategyOptions options_;
   const uint64_t fingerprint_;
   const std::vector<FramePart> parts_;
-  bool keeps_error_ = false;
   FrameOutbox outbox_;
   std::vector<std::vector<std::byte>> inbox_;
   HeaderExchange headers_;

@@ -21,11 +21,12 @@ class LinearStrategy final : public AllreduceStrategy {
         no_bodies_(comm.size(), 0),
         headers_(comm.size()),
         statuses_(bucket.size()),
-        offsets_(bucket.size() + 1) {
-    size_t largest = 0;
+        offsets_(bucket.size() + 1),
+        sources_(bucket.size()) {
+    size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
       rounds_ = std::max(rounds_, slot.session->rounds());
-      largest = std::max(largest, slot.gradient.size());
+      if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
     size_t round_floats = 0;
     for (int round = 0; round < rounds_; ++round) {
@@ -34,7 +35,7 @@ class LinearStrategy final : public AllreduceStrategy {
       round_floats = std::max(round_floats, floats);
     }
     round_.resize(round_floats);
-    reconstruction_.resize(largest);
+    sent_.resize(sent_elements);
   }
 
   std::string ToString() const override { return "linear"; }
@@ -59,7 +60,7 @@ class LinearStrategy final : public AllreduceStrategy {
       {
         Stopwatch encode(result.encode_seconds);
         LACONIC_RETURN_IF_ERROR(ForEachSlot(bucket, [&](size_t slot) {
-          return bucket[slot].session->Produce(round, bucket[slot].control.message(), RoundOf(slot));
+          return bucket[slot].session->Produce(round, sources_[slot].message, RoundOf(slot));
         }));
       }
       comm.SetPhase({.name = "linear round", .step = step.step, .tensor = bucket.front().name});
@@ -69,9 +70,11 @@ class LinearStrategy final : public AllreduceStrategy {
           ForEachSlot(bucket, [&](size_t slot) { return bucket[slot].session->Consume(round, RoundOf(slot)); }));
     }
     Stopwatch decode(result.decode_seconds);
-    for (GradientSlot& slot : bucket) {
-      slot.session->MeanReconstruction(slot.direction);
-      if (slot.control.options().keeps_error() || options_.measure_error) LeaveResidual(slot, result);
+    for (size_t slot = 0; slot < bucket.size(); ++slot) {
+      const std::span<const float> residual = sources_[slot].residual;
+      if (options_.measure_error) result.message_norm2 += Norm2(residual);  // the message as yet
+      bucket[slot].session->Reconstruct(bucket[slot].direction);
+      if (options_.measure_error) result.residual_norm2 += Norm2(residual);
     }
     return absl::OkStatus();
   }
@@ -80,7 +83,7 @@ class LinearStrategy final : public AllreduceStrategy {
     for (GradientSlot& slot : bucket) {
       std::span<float> sent;
       if (slot.control.options().keeps_shift()) {
-        sent = std::span(reconstruction_).first(slot.gradient.size());
+        sent = std::span(sent_).first(slot.gradient.size());
         slot.session->LocalReconstruction(sent);
       }
       slot.session->Commit();
@@ -104,19 +107,10 @@ class LinearStrategy final : public AllreduceStrategy {
 
   void Prepare(std::span<GradientSlot> bucket, const StepContext& step, float error_scale) {
     ForEach(options_.pool, bucket.size(), [&](size_t slot) {
-      bucket[slot].control.Prepare(bucket[slot].gradient, error_scale);
+      sources_[slot] = SourceOf(bucket[slot].control, bucket[slot].gradient, error_scale, options_.measure_error);
       const RngKey key{.seed = options_.seed, .step = step.step, .tensor = Index(bucket[slot].id)};
-      bucket[slot].session->Begin(key.Shared());
+      bucket[slot].session->Begin(key.Shared(), sources_[slot].residual);
     });
-  }
-
-  void LeaveResidual(GradientSlot& slot, BucketResult& result) {
-    const std::span<float> sent = std::span(reconstruction_).first(slot.gradient.size());
-    const std::span<float> message = slot.control.message();
-    slot.session->LocalReconstruction(sent);
-    if (options_.measure_error) result.message_norm2 += Norm2(message);
-    for (size_t i = 0; i < message.size(); ++i) message[i] -= sent[i];
-    if (options_.measure_error) result.residual_norm2 += Norm2(message);
   }
 
   const StrategyOptions options_;
@@ -124,9 +118,10 @@ class LinearStrategy final : public AllreduceStrategy {
   const std::vector<uint64_t> no_bodies_;
   HeaderExchange headers_;
   std::vector<absl::Status> statuses_;
-  std::vector<size_t> offsets_;  // of each slot in round_
+  std::vector<size_t> offsets_;               // of each slot in round_
+  std::vector<FrameOutbox::Source> sources_;  // [slot], of the step
   int rounds_ = 0;
-  std::vector<float> round_, reconstruction_;
+  std::vector<float> round_, sent_;
 };
 
 }  // namespace

@@ -45,13 +45,12 @@ class ScatterStrategy final : public AllreduceStrategy {
         mean_inbox_(ranks_),
         headers_(ranks_),
         body_bytes_(ranks_),
+        sources_(slots_),
         bodies_(ranks_ * slots_),
         own_bodies_(ranks_ * slots_),
         statuses_(ranks_ * slots_) {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
-      keeps_error_ |= slot.control.options().keeps_error();
-      owner_keeps_error_ |= slot.owner.options().keeps_error();
       shard_means_.emplace_back(slot.owner.elements());
       if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
@@ -135,14 +134,19 @@ class ScatterStrategy final : public AllreduceStrategy {
 
   absl::Status EncodeShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                             BucketResult& result) {
-    ForEach(options_.pool, slots_,
-            [&](size_t slot) { bucket[slot].control.Prepare(bucket[slot].gradient, error_scale); });
-    const FrameOutbox::EncodeJob job{
-        .step = step.step, .key = Key(step), .leave_residual = keeps_error_, .measure = options_.measure_error};
+    for (size_t slot = 0; slot < slots_; ++slot) {
+      sources_[slot] = SourceOf(bucket[slot].control, bucket[slot].gradient, error_scale, options_.measure_error);
+    }
+    const FrameOutbox::EncodeJob job{.step = step.step, .key = Key(step), .measure = options_.measure_error};
     LACONIC_RETURN_IF_ERROR(outbox_.Encode(
         bucket, job,
         [&](size_t destination, size_t slot) {
-          return Shard(bucket[slot].control.message(), static_cast<int>(destination));
+          const FrameOutbox::Source& whole = sources_[slot];
+          const ShardRange range =
+              ShardOf(whole.message.size(), ranks_, static_cast<int>(destination), kShardAlignment);
+          return FrameOutbox::Source{
+              .message = whole.message.Slice(range.begin, range.size()),
+              .residual = whole.residual.empty() ? whole.residual : whole.residual.subspan(range.begin, range.size())};
         },
         options_.pool, result));
     for (int rank = 0; rank < ranks_; ++rank) {
@@ -179,11 +183,13 @@ class ScatterStrategy final : public AllreduceStrategy {
 
   absl::Status EncodeOwnShards(std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                                BucketResult& result) {
-    ForEach(options_.pool, slots_, [&](size_t slot) { bucket[slot].owner.Prepare(shard_means_[slot], error_scale); });
-    const FrameOutbox::EncodeJob job{
-        .step = step.step, .key = Key(step), .stream_base = kOwnerStream, .leave_residual = owner_keeps_error_};
+    const FrameOutbox::EncodeJob job{.step = step.step, .key = Key(step), .stream_base = kOwnerStream};
     return owner_outbox_.Encode(
-        bucket, job, [&](size_t, size_t slot) { return bucket[slot].owner.message(); }, options_.pool, result);
+        bucket, job,
+        [&](size_t, size_t slot) {
+          return SourceOf(bucket[slot].owner, shard_means_[slot], error_scale, /*wants_residual=*/false);
+        },
+        options_.pool, result);
   }
 
   // direction <- what all owners sent.
@@ -216,12 +222,12 @@ class ScatterStrategy final : public AllreduceStrategy {
   const int ranks_, own_;
   const size_t slots_;
   const std::vector<FramePart> all_parts_;  // [shard][slot]
-  bool keeps_error_ = false, owner_keeps_error_ = false;
-  FrameOutbox outbox_;        // phase 1: one message per owner
-  FrameOutbox owner_outbox_;  // phase 2: the own shards' means
+  FrameOutbox outbox_;                      // phase 1: one message per owner
+  FrameOutbox owner_outbox_;                // phase 2: the own shards' means
   std::vector<std::vector<std::byte>> shard_inbox_, mean_inbox_;
   HeaderExchange headers_;
   std::vector<uint64_t> body_bytes_;
+  std::vector<FrameOutbox::Source> sources_;            // [slot], of the step
   std::vector<std::span<const std::byte>> bodies_;      // [rank][slot]
   std::vector<std::span<const std::byte>> own_bodies_;  // [shard][slot], of phase 1
   std::vector<absl::Status> statuses_;

@@ -309,15 +309,53 @@ TEST_P(Conformance, EncodeResidual_GivesTheSameBytesAndExactlyWhatIsMissing) {
       const Floats x = Make(data, shape.elements());
       const Bytes body = Encode(x, shape);
       const Floats y = Decode(body, shape);
-      Floats residual = x;
+      Floats residual(x.size());
       Bytes same(codec_->MaxBodyBytes(shape));
-      const auto written = codec_->EncodeResidual(residual, shape, RngKey{.seed = 5}, same);
+      const auto written = codec_->EncodeResidual(x, shape, RngKey{.seed = 5}, residual, same);
       ASSERT_TRUE(written.ok()) << written.status();
       same.resize(*written);
       EXPECT_EQ(same, body);
       Floats missing(x.size());
       for (size_t i = 0; i < x.size(); ++i) missing[i] = x[i] - y[i];
       EXPECT_TRUE(SameValues(residual, missing));
+    }
+  });
+}
+
+TEST_P(Conformance, EncodeResidual_FormsTheMessageOnTheWay) {
+  ForSupported(AllShapes(), [&](const Shape& shape) {
+    const size_t count = shape.elements();
+    const Floats g = Gaussian(count), e = Gaussian(count, 2), h = Gaussian(count, 3), v = Gaussian(count, 4);
+    for (const bool all : {false, true}) {
+      Message message(g);
+      message.error = e;
+      if (all) {
+        message.shift = h;
+        message.momentum = v;
+        message.beta = 0.25f;
+        message.error_weight = 0.5f;
+      }
+      Floats formed(count);
+      for (size_t i = 0; i < count; ++i) {
+        float u = g[i];
+        if (all) {
+          const float kept = 0.75f * v[i], fresh = 0.25f * g[i];
+          u = kept + fresh;
+          u -= h[i];
+        }
+        const float weighted = (all ? 0.5f : 1.0f) * e[i];
+        formed[i] = u + weighted;
+      }
+      const Bytes body = Encode(formed, shape);
+      const Floats y = Decode(body, shape);
+      Floats residual(count);
+      Bytes same(codec_->MaxBodyBytes(shape));
+      const auto written = codec_->EncodeResidual(message, shape, RngKey{.seed = 5}, residual, same);
+      ASSERT_TRUE(written.ok()) << written.status();
+      same.resize(*written);
+      EXPECT_EQ(same, body);
+      for (size_t i = 0; i < count; ++i) formed[i] -= y[i];
+      EXPECT_TRUE(SameValues(residual, formed));
     }
   });
 }
@@ -367,8 +405,9 @@ TEST_P(Conformance, ZeroTensor_DecodesToZeros) {
     Floats x(shape.elements());
     EXPECT_TRUE(SameValues(Decode(Encode(x, shape), shape), x));
     Bytes body(codec_->MaxBodyBytes(shape));
-    ASSERT_TRUE(codec_->EncodeResidual(x, shape, RngKey{}, body).ok());
-    EXPECT_TRUE(SameValues(x, Floats(shape.elements())));
+    Floats residual(x.size(), 1.0f);
+    ASSERT_TRUE(codec_->EncodeResidual(x, shape, RngKey{}, residual, body).ok());
+    EXPECT_TRUE(SameValues(residual, Floats(shape.elements())));
   });
 }
 
@@ -385,7 +424,8 @@ TEST_P(Conformance, NonFiniteElement_IsNamedAndNothingIsChanged) {
       EXPECT_EQ(encode.code(), absl::StatusCode::kInvalidArgument) << bad << ": " << encode;
       EXPECT_THAT(std::string(encode.message()), HasSubstr(std::to_string(index)));
       const Floats before = x;
-      const absl::Status residual = codec_->EncodeResidual(x, shape, RngKey{}, body).status();
+      Floats left(x.size());
+      const absl::Status residual = codec_->EncodeResidual(x, shape, RngKey{}, left, body).status();
       EXPECT_EQ(residual.code(), absl::StatusCode::kInvalidArgument) << bad << ": " << residual;
       EXPECT_EQ(BitsOf(x), BitsOf(before));
     }
@@ -419,7 +459,8 @@ TEST_P(Conformance, BodyBufferTooSmall_IsResourceExhaustedAndNothingIsChanged) {
       EXPECT_EQ(codec_->Encode(x, shape, RngKey{.seed = 5}, small).status().code(),
                 absl::StatusCode::kResourceExhausted)
           << bytes << " of " << body.size();
-      EXPECT_EQ(codec_->EncodeResidual(x, shape, RngKey{.seed = 5}, small).status().code(),
+      Floats residual(x.size());
+      EXPECT_EQ(codec_->EncodeResidual(x, shape, RngKey{.seed = 5}, residual, small).status().code(),
                 absl::StatusCode::kResourceExhausted);
       EXPECT_EQ(x, before);
     }
@@ -529,11 +570,11 @@ class Ranks {
   // Runs all rounds of one step on messages drawn from `seed`; commits if told to. The mean reconstruction.
   Floats Step(uint64_t step, uint64_t seed, bool commit) {
     const RngKey key = RngKey{.seed = 43, .step = step}.Shared();
-    for (auto& session : sessions_) session->Begin(key);
+    for (auto& session : sessions_) session->Begin(key, {});
     for (int round = 0; round < sessions_[0]->rounds(); ++round) {
       Floats mean(sessions_[0]->RoundFloats(round)), out(mean.size());
       for (size_t rank = 0; rank < sessions_.size(); ++rank) {
-        const absl::Status status = sessions_[rank]->Produce(round, Message(seed, rank), out);
+        const absl::Status status = sessions_[rank]->Produce(round, MessageOf(seed, rank), out);
         EXPECT_TRUE(status.ok()) << status;
         for (size_t i = 0; i < out.size(); ++i) mean[i] += out[i] / static_cast<float>(sessions_.size());
       }
@@ -546,7 +587,7 @@ class Ranks {
     }
     return y;
   }
-  Floats Message(uint64_t seed, size_t rank) const { return Gaussian(elements_, 100 * seed + rank); }
+  Floats MessageOf(uint64_t seed, size_t rank) const { return Gaussian(elements_, 100 * seed + rank); }
 
  private:
   size_t elements_;
@@ -575,6 +616,30 @@ TEST_P(Conformance, LinearSession_LocalReconstructionsAverageToTheMeanReconstruc
       for (size_t i = 0; i < mean.size(); ++i) EXPECT_NEAR(average[i], mean[i], 1e-5 * largest) << i;
       for (size_t rank = 0; rank < 3; ++rank) ranks.session(rank).Commit();
     }
+  });
+}
+
+TEST_P(Conformance, LinearSession_ReconstructLeavesTheResidualOfAFormedMessage) {
+  ForSupported(SmallShapes(), [&](const Shape& shape) {
+    Ranks ranks(*codec_, shape, 1);
+    if (!ranks.exist()) return;
+    LinearSession& session = ranks.session(0);
+    const Floats g = Gaussian(shape.elements()), e = Gaussian(shape.elements(), 2);
+    Message message(g);
+    message.error = e;
+    Floats residual(g.size()), mean(g.size()), expected_mean(g.size()), local(g.size());
+    session.Begin(RngKey{.seed = 43}.Shared(), residual);
+    for (int round = 0; round < session.rounds(); ++round) {
+      Floats out(session.RoundFloats(round));
+      ASSERT_TRUE(session.Produce(round, message, out).ok());
+      ASSERT_TRUE(session.Consume(round, out).ok());
+    }
+    session.LocalReconstruction(local);
+    session.MeanReconstruction(expected_mean);
+    session.Reconstruct(mean);
+    EXPECT_TRUE(SameValues(mean, expected_mean));
+    for (size_t i = 0; i < g.size(); ++i) local[i] = (g[i] + e[i]) - local[i];
+    EXPECT_TRUE(SameValues(residual, local));
   });
 }
 
@@ -619,14 +684,14 @@ TEST_P(Conformance, LinearSession_NonFiniteMeanIsDataLossAndNonFiniteMessageInva
     LinearSession& session = ranks.session(0);
     Floats x = Gaussian(shape.elements());
     Floats out(session.RoundFloats(0));
-    session.Begin(RngKey{}.Shared());
+    session.Begin(RngKey{}.Shared(), {});
     ASSERT_TRUE(session.Produce(0, x, out).ok());
     if (out.empty()) return;
     out.back() = std::numeric_limits<float>::infinity();
     EXPECT_EQ(session.Consume(0, out).code(), absl::StatusCode::kDataLoss);
     // A message that is wholly NaN, so that whichever elements the codec looks at, it sees one.
     std::fill(x.begin(), x.end(), std::numeric_limits<float>::quiet_NaN());
-    session.Begin(RngKey{}.Shared());
+    session.Begin(RngKey{}.Shared(), {});
     EXPECT_EQ(session.Produce(0, x, out).code(), absl::StatusCode::kInvalidArgument);
   });
 }

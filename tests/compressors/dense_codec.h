@@ -87,16 +87,13 @@ inline absl::Status Decode(const Compressor& codec, const Bytes& body, size_t el
   return DecodeBody(codec, body, elements).status();
 }
 
-// The encoder's answer to x; EncodeResidual must give the same and leave x alone.
+// The encoder's answer to x; EncodeResidual must give the same.
 inline absl::Status EncodeError(const Compressor& codec, const Floats& x) {
   const Shape shape = Shape::Flat(x.size());
   Bytes body(codec.MaxBodyBytes(shape));
-  Floats residual = x;
+  Floats residual(x.size());
   const absl::Status status = codec.Encode(x, shape, {}, body).status();
-  EXPECT_EQ(codec.EncodeResidual(residual, shape, {}, body).status(), status);
-  for (size_t i = 0; i < x.size(); ++i) {
-    EXPECT_EQ(std::bit_cast<uint32_t>(residual[i]), std::bit_cast<uint32_t>(x[i])) << "element " << i;
-  }
+  EXPECT_EQ(codec.EncodeResidual(x, shape, {}, residual, body).status(), status);
   return status;
 }
 

@@ -58,11 +58,16 @@ ControlOptions Resolve(std::string_view control, const Traits& traits) {
   return options.value_or(ControlOptions());
 }
 
+// Writes the step's message where the codec will turn it into the residual.
+void FormMessage(ErrorControl& control, std::span<const float> gradient, float error_scale = 1) {
+  control.Prepare(gradient, error_scale).Form(0, control.residual());
+}
+
 // The message so far, keeping only its first element: sent = (m[0], 0, ...), residual = (0, m[1], ...).
 template <typename T>
 std::vector<T> SendFirst(BasicErrorControl<T>& control) {
   std::vector<T> sent(control.elements(), T(0));
-  sent[0] = std::exchange(control.message()[0], T(0));
+  sent[0] = std::exchange(control.residual()[0], T(0));
   return sent;
 }
 
@@ -174,8 +179,8 @@ TEST(CheckOwner, ShiftsOnACodecThatIsNotContractive_AreRefused) {
 TEST(ErrorControl, None_SendsTheGradientAndKeepsNothing) {
   ErrorControl control({}, 2);
   const std::vector<float> gradient = {3, 1};
-  control.Prepare(gradient);
-  EXPECT_THAT(control.message(), ElementsAre(3, 1));
+  FormMessage(control, gradient);
+  EXPECT_THAT(control.residual(), ElementsAre(3, 1));
   control.Commit(gradient, SendFirst(control));
   EXPECT_THAT(control.error(), IsEmpty());
   std::vector<float> mean = {3, 0};
@@ -187,8 +192,8 @@ TEST(ErrorControl, EtaOneAlphaZero_IsClassicErrorFeedback) {
   ErrorControl control({.eta = 1}, 2);
   const std::vector<float> gradient = {3, 1};
   for (const float owed : {1, 2, 3}) {
-    control.Prepare(gradient);
-    EXPECT_THAT(control.message(), ElementsAre(3, owed));  // g + e
+    FormMessage(control, gradient);
+    EXPECT_THAT(control.residual(), ElementsAre(3, owed));  // g + e
     control.Commit(gradient, SendFirst(control));
     EXPECT_THAT(control.error(), ElementsAre(0, owed));  // p - C(p)
   }
@@ -199,12 +204,12 @@ TEST(ErrorControl, ErrorScale_MultipliesTheKeptErrorBeforeUse) {
   ErrorControl econtrol({.eta = 0.5, .alpha = 1}, 2);
   const std::vector<float> gradient = {3, 1};
   for (ErrorControl* control : {&feedback, &econtrol}) {
-    control->Prepare(gradient);
+    FormMessage(*control, gradient);
     control->Commit(gradient, SendFirst(*control));
     EXPECT_THAT(control->error(), ElementsAre(0, 1));
-    control->Prepare(gradient, /*error_scale=*/10);
+    FormMessage(*control, gradient, /*error_scale=*/10);
     // g - h + eta * 10 e; h = (3, 0) where there is one.
-    EXPECT_THAT(control->message(), control == &feedback ? ElementsAre(3, 11) : ElementsAre(0, 6));
+    EXPECT_THAT(control->residual(), control == &feedback ? ElementsAre(3, 11) : ElementsAre(0, 6));
     control->Commit(gradient, SendFirst(*control));
     EXPECT_THAT(control->error(), ElementsAre(0, 11));  // 10 e + g - h - s
   }
@@ -213,8 +218,8 @@ TEST(ErrorControl, ErrorScale_MultipliesTheKeptErrorBeforeUse) {
 TEST(ErrorControl, EControl_FollowsItsAlgorithm) {
   ErrorControl control({.eta = 0.5, .alpha = 1}, 2);
   const std::vector<float> gradient = {4, 2};
-  control.Prepare(gradient);
-  EXPECT_THAT(control.message(), ElementsAre(4, 2));  // g - h + eta e, all zero but g
+  FormMessage(control, gradient);
+  EXPECT_THAT(control.residual(), ElementsAre(4, 2));  // g - h + eta e, all zero but g
   control.Commit(gradient, SendFirst(control));
   EXPECT_THAT(control.error(), ElementsAre(0, 2));  // e + g - h - s with the old h
   EXPECT_THAT(control.shift(), ElementsAre(4, 0));
@@ -223,10 +228,10 @@ TEST(ErrorControl, EControl_FollowsItsAlgorithm) {
   EXPECT_THAT(mean, ElementsAre(4, 0));
   EXPECT_THAT(control.shift_average(), ElementsAre(4, 0));
 
-  control.Prepare(gradient);
-  EXPECT_THAT(control.message(), ElementsAre(0, 3));  // (4 - 4 + 0, 2 - 0 + 0.5 * 2)
+  FormMessage(control, gradient);
+  EXPECT_THAT(control.residual(), ElementsAre(0, 3));  // (4 - 4 + 0, 2 - 0 + 0.5 * 2)
   const std::vector<float> sent = {0, 3};
-  control.message()[1] = 0;  // this time the codec loses nothing
+  control.residual()[1] = 0;  // this time the codec loses nothing
   control.Commit(gradient, sent);
   EXPECT_THAT(control.error(), ElementsAre(0, 1));  // 2 + 2 - 0 - 3
   EXPECT_THAT(control.shift(), ElementsAre(4, 3));
@@ -235,7 +240,7 @@ TEST(ErrorControl, EControl_FollowsItsAlgorithm) {
 TEST(ErrorControl, Diana_MovesTheShiftSlowlyAndStepsWithTheOldAverage) {
   ErrorControl control({.alpha = 0.25}, 1);
   const std::vector<float> gradient = {8};
-  control.Prepare(gradient);
+  FormMessage(control, gradient);
   const std::vector<float> sent = {8};
   control.Commit(gradient, sent);
   EXPECT_THAT(control.shift(), ElementsAre(2));
@@ -253,8 +258,8 @@ TEST(ErrorControl, Momentum_ReplacesTheGradient) {
   const std::vector<float> gradient = {8};
   const std::vector<float> start = {4};
   control.SetMomentum(start);
-  control.Prepare(gradient);
-  EXPECT_THAT(control.message(), ElementsAre(5));  // 0.75 * 4 + 0.25 * 8
+  FormMessage(control, gradient);
+  EXPECT_THAT(control.residual(), ElementsAre(5));  // 0.75 * 4 + 0.25 * 8
   EXPECT_THAT(control.momentum(), ElementsAre(4));
   const std::vector<float> sent = {5};
   control.Commit(gradient, sent);
@@ -277,10 +282,10 @@ TEST(ErrorControl, PartOfTheRanksTookPart_AverageMovesByTheirShare) {
 
 TEST(ErrorControl, EmptyTensor_IsLegal) {
   ErrorControl control({.eta = 0.5, .alpha = 1, .beta = 0.5}, 0);
-  control.Prepare({});
+  FormMessage(control, {});
   control.Commit({}, {});
   control.Direction({});
-  EXPECT_THAT(control.message(), IsEmpty());
+  EXPECT_THAT(control.residual(), IsEmpty());
 }
 
 // --- transactions and state, for all methods ---
@@ -307,7 +312,7 @@ Snapshot Take(const ErrorControl& control) {
 }
 
 void Step(ErrorControl& control, std::span<const float> gradient, float error_scale = 1) {
-  control.Prepare(gradient, error_scale);
+  FormMessage(control, gradient, error_scale);
   std::vector<float> sent = SendFirst(control);
   control.Commit(gradient, sent);
   control.Direction(sent);
@@ -328,7 +333,7 @@ RC_GTEST_PROP(ErrorControlProperty, PrepareWithoutCommit_LeavesNoTrace, ()) {
     Step(straight, first);
     Step(interrupted, first);
     const Snapshot before = Take(interrupted);
-    interrupted.Prepare(failed, 3.0f);
+    FormMessage(interrupted, failed, 3.0f);
     SendFirst(interrupted);  // the codec has already turned the message into a residual
     RC_ASSERT(Take(interrupted) == before);
     Step(straight, second, 0.5f);
@@ -345,7 +350,7 @@ RC_GTEST_PROP(ErrorControlProperty, WhatIsNotSent_IsKept, ()) {
     Step(control, DrawGradient());
     const Snapshot old = Take(control);
     const std::vector<float> gradient = DrawGradient();
-    control.Prepare(gradient, 2.0f);
+    FormMessage(control, gradient, 2.0f);
     const std::vector<float> sent = SendFirst(control);
     control.Commit(gradient, sent);
     for (size_t i = 0; i < 5; ++i) {

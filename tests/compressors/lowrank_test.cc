@@ -98,7 +98,7 @@ std::vector<std::byte> BodyOf(std::vector<float> p_then_q) {
 // One committed step of all ranks' sessions on their messages, as a collective would run it; the mean reconstruction.
 std::vector<float> Step(std::vector<LowRankSession>& ranks, const std::vector<std::vector<float>>& messages,
                         uint64_t step, bool commit = true) {
-  for (LowRankSession& rank : ranks) rank.Begin(RngKey{.seed = 3, .step = step});
+  for (LowRankSession& rank : ranks) rank.Begin(RngKey{.seed = 3, .step = step}, {});
   for (int round = 0; round < 2; ++round) {
     std::vector<float> mean(ranks[0].RoundFloats(round));
     std::vector<float> out(mean.size());
@@ -471,7 +471,7 @@ TEST(LowRankSession, StepWithoutCommit_LeavesNoTrace) {
   StepAlone(session, x, 0);
   LowRankSession untouched = session;
   StepAlone(session, Random(20 * 10, 2), 1, /*commit=*/false);
-  session.Begin(RngKey{.step = 1});
+  session.Begin(RngKey{.step = 1}, {});
   std::vector<float> out(session.RoundFloats(0));
   ASSERT_EQ(session.Produce(0, x, out), absl::OkStatus());  // and one broken off in the middle
   EXPECT_EQ(WarmStart(session), WarmStart(untouched));
@@ -511,7 +511,7 @@ TEST(LowRankSession, CallsOutOfOrder_AreRefused) {
   const std::vector<float> x(200, 1.0f);
   std::vector<float> p(40), q(20);
   EXPECT_EQ(session.Produce(0, x, p).code(), absl::StatusCode::kFailedPrecondition);  // no Begin
-  session.Begin(RngKey{});
+  session.Begin(RngKey{}, {});
   EXPECT_EQ(session.Produce(1, x, q).code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_EQ(session.Produce(0, x, p), absl::OkStatus());
   EXPECT_EQ(session.Consume(1, q).code(), absl::StatusCode::kFailedPrecondition);
@@ -521,7 +521,7 @@ TEST(LowRankSession, NonFiniteValues_AreNamed) {
   LowRankSession session(20, 10, 2, kInit);
   std::vector<float> x(200, 1.0f);
   std::vector<float> p(40);
-  session.Begin(RngKey{});
+  session.Begin(RngKey{}, {});
   x[123] = kInfinity;
   EXPECT_EQ(session.Produce(0, x, p).message(), "lowrank: element 123 of 200 is inf");
   x[123] = 0;

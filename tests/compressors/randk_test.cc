@@ -216,7 +216,7 @@ TEST(RandKSession, OneRound_ReconstructsLocalAndMean) {
   ASSERT_NE(session, nullptr);
   EXPECT_EQ(session->rounds(), 1);
   EXPECT_EQ(session->RoundFloats(0), 2u);
-  session->Begin(key.Shared());
+  session->Begin(key.Shared(), {});
   std::vector<float> out0(2), out1(2);
   ASSERT_THAT(session->Produce(0, x1, out1), IsOk());
   ASSERT_THAT(session->Produce(0, x0, out0), IsOk());
@@ -230,7 +230,7 @@ TEST(RandKSession, OneRound_ReconstructsLocalAndMean) {
 
 TEST(RandKSession, NonFiniteInputOrMean_IsAnError) {
   const auto session = RandK("randk(k=1)")->NewLinearSession(Shape::Flat(2), {});
-  session->Begin({});
+  session->Begin({}, {});
   std::vector<float> out(1);
   EXPECT_THAT(session->Produce(0, std::vector<float>{1, INFINITY}, out),
               HasStatus(absl::StatusCode::kInvalidArgument, "randk: element 1 of 2 is inf"));

@@ -68,7 +68,7 @@ TEST(Scaled, LinearSession_ScalesBothReconstructions) {
   const Floats x = Gaussian(16);
   for (LinearSession* session : {inner.get(), scaled.get()}) {
     Floats sum(session->RoundFloats(0));
-    session->Begin(RngKey{.seed = 8}.Shared());
+    session->Begin(RngKey{.seed = 8}.Shared(), {});
     ASSERT_THAT(session->Produce(0, x, sum), IsOk());
     ASSERT_THAT(session->Consume(0, sum), IsOk());
   }

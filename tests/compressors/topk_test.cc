@@ -118,10 +118,11 @@ TEST(TopK, Encode_NanOrShortBuffer_IsAnErrorAndLeavesTheInput) {
   const auto codec = TopK("topk(k=1)");
   std::vector<float> x = {1, std::numeric_limits<float>::quiet_NaN(), 2};
   Bytes body(codec->MaxBodyBytes(Shape::Flat(3)));
-  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, body),
+  std::vector<float> residual(3);
+  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, residual, body),
               HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("topk: element 1 of 3 is ")));
   x[1] = 5;
-  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, std::span(body).first(5)),
+  EXPECT_THAT(codec->EncodeResidual(x, Shape::Flat(3), {}, residual, std::span(body).first(5)),
               HasStatus(absl::StatusCode::kResourceExhausted, HasSubstr("topk: body has room for")));
   EXPECT_THAT(x, ElementsAre(1, 5, 2));
 }

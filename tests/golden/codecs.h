@@ -29,8 +29,9 @@ inline Codec<float> Encoded(std::string_view spec, size_t elements, uint64_t see
   std::shared_ptr<const Compressor> codec = MakeCodec(spec);
   auto body = std::make_shared<std::vector<std::byte>>(codec->MaxBodyBytes(shape));
   return [=](size_t rank, uint64_t step, std::span<float> m, std::span<float> sent) {
+    const std::vector<float> input(m.begin(), m.end());
     const RngKey key{.seed = seed, .step = step, .rank = static_cast<uint32_t>(rank)};
-    const absl::StatusOr<size_t> bytes = codec->EncodeResidual(m, shape, key, *body);
+    const absl::StatusOr<size_t> bytes = codec->EncodeResidual(Message(input), shape, key, m, *body);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     std::fill(sent.begin(), sent.end(), 0.0f);
     const absl::Status decoded = codec->DecodeAdd(std::span(*body).first(*bytes), shape, 1.0f, sent);

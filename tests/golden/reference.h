@@ -73,6 +73,12 @@ double Norm(const std::vector<T>& x) {
   return Norm(std::span<const T>(x));
 }
 
+// Writes the step's message where the codec will turn it into the residual.
+template <typename T>
+void FormMessage(BasicErrorControl<T>& control, std::span<const T> gradient, T error_scale = 1) {
+  control.Prepare(gradient, error_scale).Form(0, control.residual());
+}
+
 // `ranks` error controls on one tensor, and the exchange between them.
 template <typename T>
 class Cluster {
@@ -101,8 +107,8 @@ class Cluster {
     size_t participants = 0;
     for (size_t rank = 0; rank < controls_.size(); ++rank) {
       if (present != nullptr && !present(rank)) continue;
-      controls_[rank].Prepare(Row(gradients, rank), error_scale);
-      codec_(rank, step_, controls_[rank].message(), sent_);
+      FormMessage(controls_[rank], Row(gradients, rank), error_scale);
+      codec_(rank, step_, controls_[rank].residual(), sent_);
       controls_[rank].Commit(Row(gradients, rank), sent_);
       for (size_t i = 0; i < elements_; ++i) mean_[i] += sent_[i];
       ++participants;

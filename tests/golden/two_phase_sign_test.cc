@@ -53,16 +53,16 @@ class SignAllreduce {
   void Round(uint64_t step) {
     std::vector<T> mean(kPadded, T(0)), sent(kPadded);
     for (size_t rank = 0; rank < kRanks; ++rank) {
-      workers_[rank].Prepare(inputs_[rank]);
-      worker_codec_(rank, step, workers_[rank].message(), sent);
+      FormMessage(workers_[rank], std::span<const T>(inputs_[rank]));
+      worker_codec_(rank, step, workers_[rank].residual(), sent);
       workers_[rank].Commit(inputs_[rank], {});
       for (size_t j = 0; j < kPadded; ++j) mean[j] += sent[j] / T(kRanks);
     }
     for (size_t owner = 0; owner < kRanks; ++owner) {
       const std::span<const T> shard = std::span<const T>(mean).subspan(owner * kShard, kShard);
       const std::span<T> out = std::span<T>(sent).subspan(owner * kShard, kShard);
-      owners_[owner].Prepare(shard);
-      owner_codec_(owner, step, owners_[owner].message(), out);
+      FormMessage(owners_[owner], shard);
+      owner_codec_(owner, step, owners_[owner].residual(), out);
       owners_[owner].Commit(shard, {});
     }
     for (size_t j = 0; j < kElements; ++j) sum_[j] += static_cast<double>(sent[j]);

@@ -36,13 +36,13 @@ TwoPhase RunTwoPhase(double gamma, const Side& worker, const Side& owner_side, i
     problem.Gradients(x, gradients);
     std::vector<double> mean(problem.elements, 0.0);
     for (size_t rank = 0; rank < 4; ++rank) {
-      ranks[rank].Prepare(row(rank));
-      worker.codec(rank, t, ranks[rank].message(), sent);
+      FormMessage(ranks[rank], row(rank));
+      worker.codec(rank, t, ranks[rank].residual(), sent);
       ranks[rank].Commit(row(rank), sent);
       for (size_t j = 0; j < mean.size(); ++j) mean[j] += sent[j] / 4;
     }
-    owner.Prepare(mean);
-    owner_side.codec(4, t, owner.message(), sent);
+    FormMessage(owner, std::span<const double>(mean));
+    owner_side.codec(4, t, owner.residual(), sent);
     owner.Commit(mean, {});
     std::vector<double> direction;
     for (BasicErrorControl<double>& rank : ranks) {

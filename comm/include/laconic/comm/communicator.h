@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "laconic/comm/transport/shared_memory.h"
 #include "laconic/comm/transport/transport.h"
 
 namespace laconic {
@@ -72,6 +73,12 @@ class Communicator {
   absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives);
   absl::Status Exchange(const ExchangeBatch& batch) { return Exchange(batch.sends, batch.receives); }
 
+  // Whether the ranks can work on each other's memory; the same on all of them.
+  bool shares_memory() const { return transport_->shared_memory() != nullptr; }
+  // SharedMemory::Meet in the manner of Exchange, where shares_memory(). Counted as one exchange in which `moved_bytes`
+  // leave and as many come: those of the work that go from one rank's memory to another's, shared out evenly.
+  absl::Status Meet(std::span<std::byte> own, size_t pieces, SharedMemory::Work work, size_t moved_bytes);
+
   // An empty batch whose memory is reused, so that a step allocates nothing. Valid until the next call.
   ExchangeBatch& NewBatch();
 
@@ -100,6 +107,8 @@ class Communicator {
   std::vector<std::byte> workspace_;
   ExchangeBatch batch_;
 
+  // Runs call(options), which ends at the deadline, with all that Exchange promises of it.
+  absl::Status UnderDeadline(absl::FunctionRef<absl::Status(const ExchangeOptions&)> call);
   // Keeps the first error and gives it.
   absl::Status Poison(const absl::Status& status);
 };

@@ -1,4 +1,5 @@
-// What every codec is: a const, stateless, thread-safe map from floats to bytes and back, with claims that proofs may use.
+// What every codec is: a const, stateless, thread-safe map from floats to bytes and back, with claims that proofs may
+// use.
 #pragma once
 
 #include <cstddef>
@@ -13,18 +14,21 @@
 #include "laconic/base/rng.h"
 #include "laconic/base/shape.h"
 #include "laconic/base/state.h"
+#include "laconic/compressors/message.h"
 
 namespace laconic {
 
-// What a proof may assume about a codec on tensors of one shape. Absent means not claimed. tests/compressors/conformance_test.cc
-// holds every claim as an inequality on Gaussian, heavy-tailed, sparse, constant and one-hot data.
+// What a proof may assume about a codec on tensors of one shape. Absent means not claimed.
+// tests/compressors/conformance_test.cc holds every claim as an inequality on Gaussian, heavy-tailed, sparse, constant
+// and one-hot data.
 struct Traits {
   std::optional<double> delta;  // contractive: E|C(x) - x|^2 <= (1 - delta) |x|^2, 0 < delta <= 1
   std::optional<double> omega;  // unbiased: E C(x) = x and E|C(x) - x|^2 <= omega |x|^2, omega >= 0
   bool deterministic = false;   // ignores its RngKey
   bool fixed_size = false;      // every body of this shape has MaxBodyBytes(shape) bytes
   bool linear = false;          // NewLinearSession gives a session
-  double suggested_eta = 0.05;  // EControl's default feedback weight for this codec (docs/algorithms.md: k/d for sparsifiers)
+  double suggested_eta =
+      0.05;  // EControl's default feedback weight for this codec (docs/algorithms.md: k/d for sparsifiers)
 };
 
 // Codec identity on the wire (docs/payload-format.md). Ids of users' own codecs start at kFirstUserCodec.
@@ -60,42 +64,57 @@ class Compressor {
 
   // Encodes x into the front of `body`; gives the number of bytes written.
   //   x: shape.elements() floats, not modified.   body: at least MaxBodyBytes(shape) bytes, must not alias x.
-  // Errors: ResourceExhausted if body is too small; InvalidArgument if x holds a NaN or an infinity (names the first index).
+  // Errors: ResourceExhausted if body is too small; InvalidArgument if x holds a NaN or an infinity (names the first
+  // index).
   virtual absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                         std::span<std::byte> body) const = 0;
 
-  // The same bytes as Encode, and leaves x - decode(body) in x, each element rounded once. On error x is as it was.
-  virtual absl::StatusOr<size_t> EncodeResidual(std::span<float> x_to_residual, const Shape& shape, const RngKey& key,
-                                                std::span<std::byte> body) const;
+  // The bytes Encode gives for the message m, which is formed on the way, and what they do not say: residual = m -
+  // decode(body), each element rounded once.
+  //   message: of shape.elements() floats, not modified.   residual: as many; must not overlap the message's spans or
+  //   body; on error its contents are unspecified.
+  // Errors: as Encode, of the formed message.
+  virtual absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                                std::span<float> residual, std::span<std::byte> body) const;
 
-  // acc += scale * decode(body), each element one multiplication and one addition, both rounded, on every machine alike.
+  // acc += scale * decode(body), each element one multiplication and one addition, both rounded, on every machine
+  // alike.
   //   body: untrusted, exactly one body.   acc: shape.elements() floats; on error its contents are unspecified.
   // Errors: DataLoss naming what is wrong (index, length, non-finite value), in time linear in body and shape.
   virtual absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                                  std::span<float> acc) const = 0;
 
-  // The codec's second face, where it is linear: rounds of floats that may be summed before decoding. nullptr otherwise.
+  // The codec's second face, where it is linear: rounds of floats that may be summed before decoding. nullptr
+  // otherwise.
   virtual std::unique_ptr<LinearSession> NewLinearSession(const Shape& shape, const RngKey& init) const;
 };
 
-// One tensor on one rank. Holds what lasts between steps (a warm start) and is saved like all state. One thread at a time.
-// A step: Begin; for each round Produce, average over ranks, Consume; reconstructions; Commit. A step that is not
+// One tensor on one rank. Holds what lasts between steps (a warm start) and is saved like all state. One thread at a
+// time. A step: Begin; for each round Produce, average over ranks, Consume; reconstructions; Commit. A step that is not
 // committed changes nothing that lasts: the next Begin drops what it left.
 class LinearSession {
  public:
   virtual ~LinearSession() = default;
 
-  virtual int rounds() const = 0;                      // rand-k with a shared seed: 1; low-rank: 2
-  virtual size_t RoundFloats(int round) const = 0;     // the same on all ranks
-  virtual void Begin(const RngKey& step_key) = 0;      // the same key on all ranks (RngKey::Shared)
-  // What this rank adds to the sum of `round`.  x: the message, the same in every round of a step.  out: RoundFloats(round).
-  virtual absl::Status Produce(int round, std::span<const float> x, std::span<float> out) = 0;
+  virtual int rounds() const = 0;                   // rand-k with a shared seed: 1; low-rank: 2
+  virtual size_t RoundFloats(int round) const = 0;  // the same on all ranks
+  // step_key: the same on all ranks (RngKey::Shared).   residual: where Produce forms the message and Reconstruct
+  // leaves what was not sent, d floats that stay this session's until then; empty if the message is plain and nobody
+  // asks.
+  virtual void Begin(const RngKey& step_key, std::span<float> residual) = 0;
+  // What this rank adds to the sum of `round`.  message: the same in every round of a step; formed in round 0.  out:
+  // RoundFloats(round).
+  virtual absl::Status Produce(int round, const Message& message, std::span<float> out) = 0;
   // Takes the mean over ranks of what Produce gave. DataLoss if it holds a non-finite value.
   virtual absl::Status Consume(int round, std::span<const float> mean) = 0;
-  // After the last round: what this rank's own contribution decodes to (error control subtracts it) and what the mean decodes
-  // to. The mean over ranks of the first equals the second up to rounding; the second has the same bits on all ranks.
+  // After the last round: what this rank's own contribution decodes to (error control subtracts it) and what the mean
+  // decodes to. The mean over ranks of the first equals the second up to rounding; the second has the same bits on all
+  // ranks.
   virtual void LocalReconstruction(std::span<float> y) const = 0;
   virtual void MeanReconstruction(std::span<float> y) const = 0;
+  // Once after the last round: MeanReconstruction(mean) and, if there is a residual, residual <- m -
+  // LocalReconstruction, in one pass.
+  virtual void Reconstruct(std::span<float> mean) = 0;
   virtual void Commit() = 0;
 
   virtual void Save(StateWriter& out) const = 0;

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "laconic/base/state.h"
 #include "laconic/compressors/compressor.h"
+#include "laconic/compressors/message.h"
 #include "laconic/compressors/spec.h"
 
 namespace laconic {
@@ -83,14 +84,14 @@ ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits);
 // walks away from mean(h) at random and nothing converges. One-phase collectives take such pairs.
 absl::Status CheckOwner(const ControlOptions& worker, const Traits& traits, std::string_view codec_spec);
 
-// One tensor on one rank. Transactional: Prepare forms the message in a shadow; Commit and Direction make the step
-// real, and are called only once the collective has succeeded on all ranks. A Prepare that is never committed leaves no
-// trace. So a rank that does not take part in a step simply does not Commit, but calls Direction like all others.
+// One tensor on one rank. Transactional: Prepare only says what the message is, and the codec leaves its residual in a
+// shadow; Commit and Direction make the step real, and are called only once the collective has succeeded on all ranks.
+// A Prepare that is never committed leaves no trace. So a rank that does not take part in a step simply does not
+// Commit, but calls Direction like all others.
 //
-// Holds (keeps_error ? 2 : 1) d scalars for message and error, plus d for each of h, H, v kept. All start at zero.
-// Prepare, Commit and Direction are one pass each, every operation rounded, in the order their lines are written: the
-// same bits on every machine. T is float in the library; the golden tests run the same code in double. One thread at a
-// time.
+// Holds d scalars for each of e, h, H, v kept, all zero at first, and d for the shadow as soon as it is asked for.
+// Commit and Direction are one pass each, every operation rounded, in the order their lines are written: the same bits
+// on every machine. T is float in the library; the golden tests run the same code in double. One thread at a time.
 template <typename T>
 class BasicErrorControl {
  public:
@@ -100,18 +101,18 @@ class BasicErrorControl {
   const ControlOptions& options() const { return options_; }
   size_t elements() const { return elements_; }
 
-  // Forms the message from gradient g (elements() scalars) in message().
+  // The message of this step for gradient g (elements() scalars): views of g and of the state, valid until Commit.
   //   error_scale: what the kept error is multiplied by first, previous learning rate / current one
   //   (docs/algorithms.md, section 0: the error is kept in gradient units, so the virtual iterate stays exact); 1 when
   //   the rate did not change.
-  void Prepare(std::span<const T> gradient, T error_scale = 1);
+  BasicMessage<T> Prepare(std::span<const T> gradient, T error_scale = 1);
 
-  // The message; the codec's EncodeResidual turns it into the residual r = m - s in place. Valid until Commit, which at
-  // eta = 1 makes this buffer the error and the old error the next message's buffer.
-  std::span<T> message() { return message_; }
+  // The shadow, elements() scalars: where EncodeResidual leaves r = m - s. Valid until Commit, which at eta = 1 makes
+  // it the error, and the old error the next step's shadow. Allocated when first asked for.
+  std::span<T> residual();
 
   // Makes the prepared step real, after the collective succeeded on all ranks. Allocates nothing.
-  //   gradient: as given to Prepare.   residual: message() now holds m - s (needed if keeps_error).
+  //   gradient: as given to Prepare.   residual: residual() now holds m - s (needed if keeps_error).
   //   sent: s, what this rank's own bytes decode to (needed only if keeps_shift, may be empty otherwise).
   void Commit(std::span<const T> gradient, std::span<const T> sent);
 
@@ -140,7 +141,7 @@ class BasicErrorControl {
   ControlOptions options_;
   size_t elements_ = 0;
   T error_scale_ = 1;
-  std::vector<T> message_, error_, shift_, shift_average_, momentum_;
+  std::vector<T> residual_, error_, shift_, shift_average_, momentum_;
 };
 
 template <>

@@ -33,6 +33,8 @@ struct ExchangeOptions {
   Stream stream{};
 };
 
+class SharedMemory;
+
 // One rank's end of a fixed group of ranks. One thread at a time (Abort excepted).
 //
 // The k-th message from i to j meets the k-th receive at j from i, over the whole life of the transport: no tags. All
@@ -70,6 +72,10 @@ class Transport {
 
   // The machine this rank runs on, equal for ranks that share memory; groups ranks for hierarchical strategies.
   virtual std::string host() const { return "localhost"; }
+
+  // The way around messages for ranks of one address space (shared_memory.h); null where there is none, on all ranks of
+  // a group alike. Decorators have none: what they do to messages must be seen.
+  virtual SharedMemory* shared_memory() { return nullptr; }
 };
 
 }  // namespace laconic
