@@ -1,39 +1,210 @@
+// The equations of docs/plan.md. In the comments: n ranks, D = 4d bytes of gradient, b bytes of payload, one stream:
+// D bytes read or written.
 #include "laconic/comm/collectives/cost_model.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
+#include <memory>
+
+#include "comm/collectives/bucket_header.h"
+#include "comm/collectives/strategies.h"
+#include "laconic/comm/collectives/dense.h"
+#include "laconic/compressors/payload.h"
 
 namespace laconic {
+namespace {
 
-double EstimateSeconds(StrategyKind kind, const BucketFigures& bucket, int ranks, const LinkFigures& link) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const double n = ranks, d_bytes = 4.0 * static_cast<double>(bucket.elements);
-  const double bytes_per_second = link.bits_per_second / 8;
-  const double exchange = link.round_trip_seconds / 2;  // one message's way
-  const double log2_n = std::bit_width(static_cast<unsigned>(ranks - 1));
-  const double reduce_share = 2 * (n - 1) / n;
-  const double encode = d_bytes / bucket.encode_bytes_per_second, decode = d_bytes / bucket.decode_bytes_per_second;
+// May this pipeline's codec and control be scattered, as far as one tensor is concerned?
+bool CanScatter(const Pipeline& pipeline, const Shape& shard) {
+  if (!pipeline.codec->Supports(shard).ok()) return false;
+  const Traits traits = pipeline.codec->traits(shard);
+  const absl::StatusOr<ControlOptions> control = ResolveControl(pipeline.control, traits, pipeline.codec->ToString());
+  return control.ok() && CheckOwner(*control, traits, pipeline.codec->ToString()).ok();
+}
+
+// Arrays that ErrorControl::Commit and Direction read or write (compressors/error_control.cc).
+double ControlStreams(const ControlOptions& control) {
+  double streams = 0;
+  if (control.keeps_error() && control.eta != 1) streams += 3;  // e <- r + (1 - eta) e
+  if (control.keeps_shift()) streams += 1 + 3 + 4;              // s cleared; h <- h + alpha s; d and H
+  if (control.keeps_momentum()) streams += 3;                   // v <- (1 - beta) v + beta g
+  return streams;
+}
+
+// Exchanges of a dense allreduce of that many bytes (dense.h, DenseAlgorithm).
+double DenseExchanges(double bytes, int ranks) {
+  constexpr double kMebibyte = 1 << 20;
+  const bool folded = !std::has_single_bit(static_cast<unsigned>(ranks));
+  if (bytes <= (folded ? kMebibyte / 64 : kMebibyte)) {
+    return 2 * (std::bit_width(static_cast<unsigned>(ranks)) - 1) + (folded ? 2 : 0);
+  }
+  const double segments = bytes <= 16 * kMebibyte ? 1 : std::ceil(bytes / (kMebibyte * ranks));
+  return 2 * (ranks - 1) * segments;
+}
+
+// One bucket's step as it goes along: the CPU works, or bytes are waited for.
+class Timeline {
+ public:
+  Timeline(const BucketFigures& bucket, int ranks, const LinkFigures& link, const HostFigures& host)
+      : bytes_(4.0 * static_cast<double>(bucket.elements)),
+        ranks_(ranks),
+        slowdown_(std::max(1.0, host.ranks_per_core)),
+        stream_bytes_per_second_(2 * host.copy_bytes_per_second),
+        latency_(link.round_trip_seconds / 2 + host.exchange_seconds),
+        link_bytes_per_second_(link.efficiency * link.bits_per_second / 8),
+        host_bytes_per_second_(host.transport_bytes_per_second),
+        burst_seconds_(link.burst_bytes / link_bytes_per_second_),
+        credit_seconds_(burst_seconds_) {}
+
+  void Work(double seconds) {
+    cost_.compute_seconds += slowdown_ * seconds;
+    credit_seconds_ = std::min(burst_seconds_, credit_seconds_ + slowdown_ * seconds);
+  }
+  void Memory(double bytes) { Work(bytes / stream_bytes_per_second_); }
+  void Streams(double count) { Memory(count * bytes_); }
+  // `share` of the gradient at a codec's speed.
+  void Codec(double share, double bytes_per_second) { Work(share * bytes_ / bytes_per_second); }
+  // XXH3 over a payload reads it once.
+  void Hash(double payload_bytes) { Memory(payload_bytes); }
+
+  void Transfer(double bytes, double exchanges) { Transfer(bytes, exchanges, host_bytes_per_second_); }
+  void Transfer(double bytes, double exchanges, double host_bytes_per_second) {
+    if (ranks_ == 1) return;
+    const double on_link = bytes / link_bytes_per_second_;
+    const double at_once = std::min(credit_seconds_, on_link);
+    credit_seconds_ -= at_once;
+    cost_.exchange_seconds += std::max(on_link - at_once, bytes / host_bytes_per_second) + exchanges * latency_;
+    cost_.wire_bytes += static_cast<uint64_t>(std::llround(bytes));
+  }
+  void Headers() { Transfer((ranks_ - 1.0) * sizeof(BucketHeader), 1); }
+
+  // The mean of `bytes` over ranks, uncompressed.
+  void Allreduce(double bytes, const std::optional<double>& unlimited_bytes_per_second) {
+    const double n = ranks_;
+    const double sent = 2 * (n - 1) / n * bytes;
+    if (unlimited_bytes_per_second) {
+      Transfer(sent, DenseExchanges(bytes, ranks_), *unlimited_bytes_per_second * 2 * (n - 1) / n);
+      return;
+    }
+    Transfer(sent / 2, DenseExchanges(bytes, ranks_) / 2);
+    Memory(((n - 1) / n * 3 + 1 / n * 2) * bytes);  // chunks added, the own one divided by n
+    Transfer(sent / 2, DenseExchanges(bytes, ranks_) / 2);
+  }
+
+  const CostEstimate& cost() const { return cost_; }
+
+ private:
+  const double bytes_;  // D
+  const int ranks_;
+  const double slowdown_, stream_bytes_per_second_, latency_;
+  const double link_bytes_per_second_, host_bytes_per_second_, burst_seconds_;
+  double credit_seconds_;  // of the token bucket, full when the step begins
+  CostEstimate cost_;
+};
+
+}  // namespace
+
+BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks, double body_share) {
+  const Compressor& codec = *pipeline.codec;
+  BucketFigures figures{.gather_bytes = 0, .scatter_bytes = 0, .linear_floats = 0};
+  const auto frame_bytes = [&](const Shape& shape) {
+    return kPayloadHeaderBytes +
+           static_cast<uint64_t>(std::llround(body_share * static_cast<double>(codec.MaxBodyBytes(shape))));
+  };
+  for (const Shape& shape : tensors) {
+    figures.elements += shape.elements();
+    if (!codec.Supports(shape).ok()) figures.gather_bytes.reset();
+    if (figures.gather_bytes) *figures.gather_bytes += frame_bytes(shape);
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Shape shard = Shape::Flat(ShardOf(shape.elements(), ranks, rank, kShardAlignment).size());
+      if (!CanScatter(pipeline, shard)) figures.scatter_bytes.reset();
+      if (figures.scatter_bytes) *figures.scatter_bytes += frame_bytes(shard);
+    }
+    const std::unique_ptr<LinearSession> session = codec.NewLinearSession(shape, RngKey{}.Shared());
+    if (session == nullptr) figures.linear_floats.reset();
+    if (figures.linear_floats) {
+      figures.linear_rounds = std::max(figures.linear_rounds, session->rounds());
+      for (int round = 0; round < session->rounds(); ++round) *figures.linear_floats += session->RoundFloats(round);
+    }
+    const absl::StatusOr<ControlOptions> control =
+        ResolveControl(pipeline.control, codec.traits(shape), codec.ToString());
+    if (control.ok()) {
+      figures.control_streams = ControlStreams(*control);
+      figures.decodes_own = control->keeps_shift();
+    }
+  }
+  return figures;
+}
+
+std::optional<CostEstimate> EstimateCost(StrategyKind kind, const BucketFigures& bucket, int ranks,
+                                         const LinkFigures& link, const HostFigures& host) {
+  Timeline step(bucket, ranks, link, host);
+  const double n = ranks;
+  const double two_way = 2 * (n - 1) / n;
+  const double encode = bucket.encode_bytes_per_second, decode = bucket.decode_bytes_per_second;
+  step.Streams(1);  // is every gradient finite?
   switch (kind) {
     case StrategyKind::kDense:
-      return reduce_share * d_bytes / bytes_per_second + (1 + 2 * log2_n) * exchange;
-    case StrategyKind::kGather:
-      if (!bucket.gather_bytes) return kInfinity;
-      return (n - 1) * static_cast<double>(*bucket.gather_bytes) / bytes_per_second + 2 * exchange + encode +
-             n * decode;
-    case StrategyKind::kScatter:
-      if (!bucket.scatter_bytes) return kInfinity;
-      return reduce_share * static_cast<double>(*bucket.scatter_bytes) / bytes_per_second + 4 * exchange +
-             encode * (1 + 1 / n) + 2 * decode;
-    case StrategyKind::kLinear:
-      if (!bucket.linear_floats) return kInfinity;
-      return reduce_share * 4 * static_cast<double>(*bucket.linear_floats) / bytes_per_second +
-             (1 + 2 * log2_n * bucket.linear_rounds) * exchange + encode + decode;
+      step.Streams(2);  // the gradient becomes the direction's first value
+      step.Headers();
+      step.Allreduce(4.0 * static_cast<double>(bucket.elements), host.dense_bytes_per_second);
+      return step.cost();
+    case StrategyKind::kGather: {
+      if (!bucket.gather_bytes) return std::nullopt;
+      const double b = static_cast<double>(*bucket.gather_bytes);
+      step.Codec(1, encode);
+      step.Hash(b);
+      step.Headers();
+      step.Transfer((n - 1) * b, 1);
+      step.Hash(n * b);
+      step.Streams(1);  // directions cleared
+      step.Codec(n, decode);
+      break;
+    }
+    case StrategyKind::kScatter: {
+      if (!bucket.scatter_bytes) return std::nullopt;
+      const double b = static_cast<double>(*bucket.scatter_bytes);
+      step.Codec(1, encode);
+      step.Hash(2 * b);  // sealed, and opened again for error control
+      step.Headers();
+      step.Transfer(two_way / 2 * b, 1);
+      step.Hash(b);
+      step.Streams(1 / n);
+      step.Codec(1, decode);      // n shards of d/n
+      step.Codec(1 / n, encode);  // their mean
+      step.Hash(b / n);
+      step.Headers();
+      step.Transfer(two_way / 2 * b, 1);
+      step.Hash(b);
+      step.Streams(1);
+      step.Codec(1, decode);
+      break;
+    }
+    case StrategyKind::kLinear: {
+      if (!bucket.linear_floats) return std::nullopt;
+      step.Codec(0.5, bucket.session_bytes_per_second);
+      step.Headers();
+      const double rounds = std::max(1, bucket.linear_rounds);
+      for (int round = 0; round < bucket.linear_rounds; ++round) {
+        step.Allreduce(4.0 * static_cast<double>(*bucket.linear_floats) / rounds, std::nullopt);
+      }
+      step.Codec(0.5, bucket.session_bytes_per_second);
+      break;
+    }
     case StrategyKind::kAuto:
     case StrategyKind::kHierarchical:
-      break;
+      return std::nullopt;
   }
-  return kInfinity;
+  if (bucket.decodes_own) step.Codec(1, decode);
+  step.Streams(bucket.control_streams);
+  return step.cost();
+}
+
+double EstimateSeconds(StrategyKind kind, const BucketFigures& bucket, int ranks, const LinkFigures& link,
+                       const HostFigures& host) {
+  const std::optional<CostEstimate> cost = EstimateCost(kind, bucket, ranks, link, host);
+  return cost ? cost->seconds() : std::numeric_limits<double>::infinity();
 }
 
 StrategyKind ChooseStrategy(const BucketFigures& bucket, int ranks, const LinkFigures& link, bool dense_allowed) {

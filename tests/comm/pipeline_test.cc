@@ -2,7 +2,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "laconic/comm/collectives/cost_model.h"
 
 namespace laconic {
 namespace {
@@ -71,63 +70,6 @@ TEST(Pipeline, DenseWithACodec_IsRefused) { EXPECT_THAT(ErrorOf("topk(k=1)+dense
 
 TEST(Pipeline, HierarchicalAcrossHierarchical_IsRefused) {
   EXPECT_THAT(ErrorOf("sign+ef+hierarchical(across=hierarchical)"), HasSubstr("across"));
-}
-
-// --- cost model
-
-constexpr LinkFigures kSlow{.bits_per_second = 100e6, .round_trip_seconds = 1e-4};
-constexpr LinkFigures kFast{.bits_per_second = 400e9, .round_trip_seconds = 1e-6};
-
-BucketFigures OnePercentTopK() {
-  return {.elements = 1'000'000,
-          .gather_bytes = 50'000,
-          .scatter_bytes = 50'000,
-          .encode_bytes_per_second = 1e9,
-          .decode_bytes_per_second = 4e9};
-}
-
-TEST(CostModel, Dense_IsRingBytesOverTheLink) {
-  // 4 ranks, 4 MB: 2 * 3/4 * 4e6 bytes * 8 / 1e8 = 0.48 s, and 1 + 2*2 messages of 50 us.
-  EXPECT_NEAR(EstimateSeconds(StrategyKind::kDense, OnePercentTopK(), 4, kSlow), 0.48 + 5 * 50e-6, 1e-9);
-}
-
-TEST(CostModel, Gather_GrowsWithRanks_ScatterDoesNot) {
-  const BucketFigures figures = OnePercentTopK();
-  const double gather_8 = EstimateSeconds(StrategyKind::kGather, figures, 8, kSlow);
-  const double gather_64 = EstimateSeconds(StrategyKind::kGather, figures, 64, kSlow);
-  EXPECT_GT(gather_64, 7 * gather_8);
-  const double scatter_8 = EstimateSeconds(StrategyKind::kScatter, figures, 8, kSlow);
-  const double scatter_64 = EstimateSeconds(StrategyKind::kScatter, figures, 64, kSlow);
-  EXPECT_LT(scatter_64, 1.2 * scatter_8);
-}
-
-TEST(ChooseStrategy, SlowLinkFewRanks_TakesGather) {
-  EXPECT_EQ(ChooseStrategy(OnePercentTopK(), 2, kSlow, true), StrategyKind::kGather);
-}
-
-TEST(ChooseStrategy, FourRanks_TakesGatherAlthoughScatterSendsHalf) {
-  // 3 b against 1.5 b: not the factor that a second compression must gain.
-  EXPECT_EQ(ChooseStrategy(OnePercentTopK(), 4, kSlow, true), StrategyKind::kGather);
-}
-
-TEST(ChooseStrategy, SlowLinkManyRanks_TakesScatter) {
-  EXPECT_EQ(ChooseStrategy(OnePercentTopK(), 64, kSlow, true), StrategyKind::kScatter);
-}
-
-TEST(ChooseStrategy, FastLink_TakesDenseIfAllowed) {
-  EXPECT_EQ(ChooseStrategy(OnePercentTopK(), 8, kFast, true), StrategyKind::kDense);
-  EXPECT_NE(ChooseStrategy(OnePercentTopK(), 8, kFast, false), StrategyKind::kDense);
-}
-
-TEST(ChooseStrategy, LinearCodec_TakesLinear) {
-  const BucketFigures low_rank{
-      .elements = 1'000'000, .gather_bytes = 16'000, .linear_floats = 4'000, .linear_rounds = 2};
-  EXPECT_EQ(ChooseStrategy(low_rank, 16, kSlow, true), StrategyKind::kLinear);
-}
-
-TEST(ChooseStrategy, NothingButDense_IsNeverChosenWhenNotPossible) {
-  const BucketFigures gather_only{.elements = 1000, .gather_bytes = 100};
-  EXPECT_EQ(ChooseStrategy(gather_only, 64, kSlow, false), StrategyKind::kGather);
 }
 
 }  // namespace
