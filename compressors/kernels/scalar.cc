@@ -1,5 +1,7 @@
-// Every kernel in its obvious form. Loops have no branches that depend on data and work on the bits of floats, so that
+// Loops have no branches that depend on data and work on the bits of floats, so that
 // compilers vectorise them for the baseline instruction set.
+#include "compressors/kernels/scalar.h"
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -8,9 +10,8 @@
 #include <utility>
 
 #include "compressors/float16.h"
-#include "compressors/kernels/kernels.h"
 
-namespace laconic::kernels {
+namespace laconic::kernels::scalar {
 namespace {
 
 constexpr uint32_t kSignBit = 0x80000000u;
@@ -291,4 +292,4 @@ void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y
   for (size_t i = 0; i < x.size(); ++i) y[i] = Bfloat16ToFloat(x[i]) * first * second;
 }
 
-}  // namespace laconic::kernels
+}  // namespace laconic::kernels::scalar

@@ -1,5 +1,5 @@
 // Each kernel against its definition in kernels.h, written out element by element, over lengths around every unroll
-// width and all offsets within a cache line. Faster implementations are to be run through the same checks.
+// width and all offsets within a cache line; on every instruction set that this CPU can run, the oracle included.
 #include "compressors/kernels/kernels.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "compressors/float16.h"
+#include "compressors/kernels/targets.h"
 #include "tests/compressors/dense_codec.h"
 
 namespace laconic {
@@ -56,7 +57,19 @@ void ExpectSameBits(std::span<const float> actual, std::span<const float> expect
   }
 }
 
-TEST(Kernels, FirstNonFinite_FindsTheFirst) {
+class Kernels : public testing::TestWithParam<int64_t> {
+ private:
+  kernels::ForcedTarget forced_{GetParam()};
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, Kernels, testing::ValuesIn(kernels::RunnableTargets()),
+                         [](const testing::TestParamInfo<int64_t>& info) {
+                           return std::string(kernels::TargetName(info.param));
+                         });
+
+TEST_P(Kernels, ForcedTarget_IsTheOneThatRuns) { EXPECT_EQ(KernelTarget(), kernels::TargetName(GetParam())); }
+
+TEST_P(Kernels, FirstNonFinite_FindsTheFirst) {
   ForEachSpan([](std::span<const float> x) { EXPECT_EQ(kernels::FirstNonFinite(x), x.size()); });
   for (const size_t length : kLengths) {
     for (size_t at = 0; at < length; at += 1 + length / 20) {
@@ -71,7 +84,7 @@ TEST(Kernels, FirstNonFinite_FindsTheFirst) {
   }
 }
 
-TEST(Kernels, Reductions_FollowTheirDefinitions) {
+TEST_P(Kernels, Reductions_FollowTheirDefinitions) {
   ForEachSpan([](std::span<const float> x) {
     float largest = 0;
     size_t zeros = 0;
@@ -92,7 +105,7 @@ TEST(Kernels, Reductions_FollowTheirDefinitions) {
   });
 }
 
-TEST(Kernels, ScaleAdd_RoundsTwice) {
+TEST_P(Kernels, ScaleAdd_RoundsTwice) {
   ForEachSpan([](std::span<const float> y) {
     Floats acc = Gaussian(y.size(), 3), expected = acc;
     for (size_t i = 0; i < y.size(); ++i) {
@@ -104,7 +117,7 @@ TEST(Kernels, ScaleAdd_RoundsTwice) {
   });
 }
 
-TEST(Kernels, Signs_PackAndComeBack) {
+TEST_P(Kernels, Signs_PackAndComeBack) {
   ForEachSpan([](std::span<const float> x) {
     Bytes bits((x.size() + 7) / 8, std::byte{0xff});
     kernels::PackSigns(x, bits);
@@ -123,7 +136,7 @@ TEST(Kernels, Signs_PackAndComeBack) {
   });
 }
 
-TEST(Kernels, SubtractSigned_LeavesTheResidual) {
+TEST_P(Kernels, SubtractSigned_LeavesTheResidual) {
   ForEachSpan([](std::span<const float> x) {
     Floats all(x.begin(), x.end()), all_expected = all, some = all, some_expected = all;
     for (size_t i = 0; i < x.size(); ++i) {
@@ -137,7 +150,7 @@ TEST(Kernels, SubtractSigned_LeavesTheResidual) {
   });
 }
 
-TEST(Kernels, Codes_RoundAsDefinedAndStayOnTheGrid) {
+TEST_P(Kernels, Codes_RoundAsDefinedAndStayOnTheGrid) {
   const float no_ratios[1] = {};
   for (const int levels : {1, 3, 7, 31, 127}) {
     const auto s = static_cast<float>(levels);
@@ -158,14 +171,14 @@ TEST(Kernels, Codes_RoundAsDefinedAndStayOnTheGrid) {
   }
 }
 
-TEST(Kernels, QuantizeNearest_TiesGoToTheEvenCode) {
+TEST_P(Kernels, QuantizeNearest_TiesGoToTheEvenCode) {
   const float no_ratios[1] = {};
   std::vector<uint8_t> codes(4);
   kernels::QuantizeNearest(Floats{0.5f, 1.5f, -0.5f, -1.5f}, {.gain = 3, .offset = 3, .ratios = no_ratios}, 3, codes);
   EXPECT_EQ(codes, (std::vector<uint8_t>{4, 4, 2, 2}));
 }
 
-TEST(Kernels, DequantizeAdd_RoundsEveryOperation) {
+TEST_P(Kernels, DequantizeAdd_RoundsEveryOperation) {
   const float ratios[3] = {-1, 0.3f, 1};
   for (const size_t length : kLengths) {
     std::vector<uint8_t> codes(length);
@@ -181,7 +194,7 @@ TEST(Kernels, DequantizeAdd_RoundsEveryOperation) {
   }
 }
 
-TEST(Kernels, PackedCodes_LieLowestFirstAndComeBack) {
+TEST_P(Kernels, PackedCodes_LieLowestFirstAndComeBack) {
   for (int bits = 1; bits <= 8; ++bits) {
     for (const size_t length : kLengths) {
       std::vector<uint8_t> codes(length), back(length);
@@ -199,7 +212,7 @@ TEST(Kernels, PackedCodes_LieLowestFirstAndComeBack) {
   }
 }
 
-TEST(Kernels, FirstAbove_FindsTheFirst) {
+TEST_P(Kernels, FirstAbove_FindsTheFirst) {
   for (const size_t length : kLengths) {
     std::vector<uint8_t> codes(length, 200);
     EXPECT_EQ(kernels::FirstAbove(codes, 200), length);
@@ -211,7 +224,7 @@ TEST(Kernels, FirstAbove_FindsTheFirst) {
   }
 }
 
-TEST(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
+TEST_P(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
   ForEachSpan([](std::span<const float> x) {
     const std::vector<uint32_t> words = Words(x.size());
     std::vector<uint8_t> exponents(x.size());
@@ -234,7 +247,7 @@ TEST(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
   });
 }
 
-TEST(Kernels, Casts_ScaleExactlyByAnyPowerOfTwo) {
+TEST_P(Kernels, Casts_ScaleExactlyByAnyPowerOfTwo) {
   ForEachSpan([](std::span<const float> values) {
     Floats x(values.begin(), values.end());
     for (float& value : x) value = std::clamp(value, -100.0f, 100.0f);

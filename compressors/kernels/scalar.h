@@ -1,0 +1,35 @@
+// The oracle: every kernel of kernels.h in its obvious form, with the same signature and the same meaning.
+#pragma once
+
+#include "compressors/kernels/kernels.h"
+
+namespace laconic::kernels::scalar {
+
+size_t FirstNonFinite(std::span<const float> x);
+float AbsMax(std::span<const float> x);
+double SumAbs(std::span<const float> x);
+double SumSquares(std::span<const float> x);
+size_t CountZeros(std::span<const float> x);
+void ScaleAdd(std::span<const float> y, float scale, std::span<float> acc);
+void PackSigns(std::span<const float> x, std::span<std::byte> bits);
+void SubtractSigned(float value, std::span<float> x);
+void SubtractSignedFromNonZeros(float value, std::span<float> x);
+void AddSigned(std::span<const std::byte> signs, float value, std::span<float> acc);
+void AddSignedWhere(std::span<const std::byte> signs, std::span<const std::byte> non_zeros, float value,
+                    std::span<float> acc);
+void QuantizeNearest(std::span<const float> x, const Grid& grid, float norm, std::span<uint8_t> codes);
+void QuantizeStochastic(std::span<const float> x, const Grid& grid, float norm, std::span<const uint32_t> words,
+                        std::span<uint8_t> codes);
+void DequantizeAdd(std::span<const uint8_t> codes, const Grid& grid, float norm, float scale, std::span<float> acc);
+void PackCodes(std::span<const uint8_t> codes, int bits, std::span<std::byte> packed);
+void UnpackCodes(std::span<const std::byte> packed, int bits, std::span<uint8_t> codes);
+size_t FirstAbove(std::span<const uint8_t> codes, uint8_t limit);
+void RoundToPowersOfTwo(std::span<const float> x, std::span<const uint32_t> words, std::span<uint8_t> exponents);
+void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byte> signs, float scale,
+                    std::span<float> acc);
+void ToHalves(std::span<const float> x, int exponent, std::span<uint16_t> y);
+void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y);
+void ToBfloat16s(std::span<const float> x, int exponent, std::span<uint16_t> y);
+void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y);
+
+}  // namespace laconic::kernels::scalar
