@@ -46,17 +46,16 @@ absl::Status Communicator::Exchange(std::span<const Outgoing> sends, std::span<c
   LACONIC_RETURN_IF_ERROR(status());
   for (const Outgoing& send : sends) traffic_.bytes_sent += send.bytes.size();
   traffic_.messages_sent += sends.size();
-  LACONIC_RETURN_IF_ERROR(UnderDeadline(
-      [&](const ExchangeOptions& options) { return transport_->Exchange(sends, receives, options); }));
+  LACONIC_RETURN_IF_ERROR(
+      UnderDeadline([&](const ExchangeOptions& options) { return transport_->Exchange(sends, receives, options); }));
   for (const Incoming& receive : receives) traffic_.bytes_received += receive.bytes.size();
   return absl::OkStatus();
 }
 
 absl::Status Communicator::Meet(std::span<std::byte> own, size_t pieces, SharedMemory::Work work, size_t moved_bytes) {
   LACONIC_RETURN_IF_ERROR(status());
-  LACONIC_RETURN_IF_ERROR(UnderDeadline([&](const ExchangeOptions& options) {
-    return transport_->shared_memory()->Meet(own, pieces, work, options);
-  }));
+  LACONIC_RETURN_IF_ERROR(UnderDeadline(
+      [&](const ExchangeOptions& options) { return transport_->shared_memory()->Meet(own, pieces, work, options); }));
   traffic_.bytes_sent += moved_bytes;
   traffic_.bytes_received += moved_bytes;
   return absl::OkStatus();

@@ -6,6 +6,8 @@
 #include <bit>
 #include <cstring>
 
+#include "comm/collectives/ring_layout.h"
+#include "comm/collectives/shared_sum.h"
 #include "laconic/base/status.h"
 
 namespace laconic {
@@ -16,16 +18,6 @@ namespace {
 // on 2 cores with 2 to 8 ranks.
 constexpr size_t kHalvingDoublingMaxBytes = 1 << 20;
 constexpr size_t kFoldedHalvingDoublingMaxBytes = 16 << 10;
-
-// The ring works through arrays that outgrow the last-level cache in segments of n chunks, so that a chunk is added,
-// and the sum sent on, while it is still in the cache. Shorter arrays are one segment: more would only add Exchanges.
-// In tests/bench/dense_allreduce.cc on 2 ranks of one machine, MPI_Allreduce's time over ours: 64 MiB 2.5 in segments
-// and 1.7 in one; 16 MiB 0.75 to 1.2 and 1.0.
-constexpr size_t kOneSegmentMaxBytes = 16 << 20;
-constexpr size_t kRingChunkFloats = 256 << 10;
-
-// Ring chunks and halving-doubling halves start at multiples of a cache line.
-constexpr size_t kAlignmentFloats = 16;
 
 std::span<std::byte> Bytes(std::span<float> values) { return std::as_writable_bytes(values); }
 
@@ -57,12 +49,13 @@ void Scale(std::span<float> values, float factor) {
 //   step s of reduce:  r sends chunk r-1-s to r+1, and adds what it gets from r-1 to chunk r-2-s    (s = 0 .. n-2; ends
 //   with chunk r) step s of gather:  r sends chunk r-s to r+1, and stores what it gets from r-1 as chunk r-1-s   (s = 0
 //   .. n-2)
-absl::Status RingSegment(Communicator& comm, std::span<float> values, float factor, std::span<float> scratch) {
+absl::Status RingSegment(Communicator& comm, std::span<float> values, const RingLayout& layout, int segment,
+                         float factor, std::span<float> scratch) {
   const int n = comm.size();
   const int next = (comm.rank() + 1) % n;
   const int previous = (comm.rank() + n - 1) % n;
   const auto chunk = [&](int index) {
-    const ShardRange range = ShardOf(values.size(), n, (index + 2 * n) % n, kAlignmentFloats);
+    const ShardRange range = layout.Chunk(segment, index);
     return values.subspan(range.begin, range.size());
   };
   for (int step = 0; step < n - 1; ++step) {
@@ -80,14 +73,10 @@ absl::Status RingSegment(Communicator& comm, std::span<float> values, float fact
 }
 
 absl::Status Ring(Communicator& comm, std::span<float> values, float factor) {
-  const size_t longest_segment =
-      values.size_bytes() <= kOneSegmentMaxBytes ? std::max<size_t>(values.size(), 1) : kRingChunkFloats * comm.size();
-  const int segments = static_cast<int>((values.size() + longest_segment - 1) / longest_segment);
-  const std::span<float> scratch =
-      FloatWorkspace(comm, ShardOf(longest_segment, comm.size(), 0, kAlignmentFloats).size());
-  for (int i = 0; i < segments; ++i) {
-    const ShardRange range = ShardOf(values.size(), segments, i, kAlignmentFloats);
-    LACONIC_RETURN_IF_ERROR(RingSegment(comm, values.subspan(range.begin, range.size()), factor, scratch));
+  const RingLayout layout(values.size(), comm.size());
+  const std::span<float> scratch = FloatWorkspace(comm, layout.longest_chunk());
+  for (int segment = 0; segment < layout.segments(); ++segment) {
+    LACONIC_RETURN_IF_ERROR(RingSegment(comm, values, layout, segment, factor, scratch));
   }
   return absl::OkStatus();
 }
@@ -157,9 +146,10 @@ absl::Status Allreduce(Communicator& comm, std::span<float> values, DenseAlgorit
   const bool folded = !std::has_single_bit(static_cast<unsigned>(comm.size()));
   const bool small = values.size_bytes() <= (folded ? kFoldedHalvingDoublingMaxBytes : kHalvingDoublingMaxBytes);
   if (algorithm == DenseAlgorithm::kHalvingDoubling || (algorithm == DenseAlgorithm::kAuto && small)) {
-    return HalvingDoubling(comm, values, factor);
+    return comm.shares_memory() ? SharedHalvingDoublingSum(comm, values, factor)
+                                : HalvingDoubling(comm, values, factor);
   }
-  return Ring(comm, values, factor);
+  return comm.shares_memory() ? SharedRingSum(comm, values, factor) : Ring(comm, values, factor);
 }
 
 }  // namespace

@@ -77,4 +77,9 @@ absl::Status LengthMismatchAtSender(int to, size_t sent_bytes, size_t expected_b
       fmt::format("the message to rank {} has {} bytes where it expects {}", to, sent_bytes, expected_bytes));
 }
 
+absl::Status LentLengthMismatch(int peer, size_t peer_bytes, size_t own_bytes) {
+  return absl::DataLossError(
+      fmt::format("rank {} has lent {} bytes where this rank has {}", peer, peer_bytes, own_bytes));
+}
+
 }  // namespace laconic::internal

@@ -26,4 +26,7 @@ absl::Status WaitedFor(absl::Duration elapsed, absl::Duration limit, std::vector
 absl::Status LengthMismatchAtReceiver(int from, size_t sent_bytes, size_t expected_bytes);
 absl::Status LengthMismatchAtSender(int to, size_t sent_bytes, size_t expected_bytes);
 
+// SharedMemory::Meet with arrays of unequal length.
+absl::Status LentLengthMismatch(int peer, size_t peer_bytes, size_t own_bytes);
+
 }  // namespace laconic::internal

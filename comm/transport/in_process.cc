@@ -9,7 +9,9 @@
 #include <thread>
 
 #include "comm/transport/errors.h"
+#include "comm/transport/meeting.h"
 #include "laconic/base/status.h"
+#include "laconic/comm/transport/shared_memory.h"
 
 namespace laconic {
 namespace {
@@ -46,7 +48,7 @@ struct End {
 
 // What the ends of one group share. The mutex guards all of it and is not held while bytes are copied.
 struct Group {
-  explicit Group(int size) : ends(size), channels(static_cast<size_t>(size) * size) {}
+  explicit Group(int size) : ends(size), channels(static_cast<size_t>(size) * size), meetings(size) {}
 
   int size() const { return static_cast<int>(ends.size()); }
   Channel& channel(int from, int to) { return channels[static_cast<size_t>(from) * ends.size() + to]; }
@@ -66,6 +68,7 @@ struct Group {
   std::mutex mutex;
   std::vector<End> ends;
   std::vector<Channel> channels;
+  internal::Meetings meetings;
   std::list<Forming> forming;
 };
 
@@ -103,7 +106,7 @@ void Abort(Group& group, int rank, const absl::Status& why) {
   Poison(group, rank, why.ok() ? absl::AbortedError("no reason given") : why);
 }
 
-class InProcessTransport final : public Transport {
+class InProcessTransport final : public Transport, public SharedMemory {
  public:
   InProcessTransport(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
   ~InProcessTransport() override;
@@ -114,6 +117,8 @@ class InProcessTransport final : public Transport {
                         const ExchangeOptions& options) override;
   void Abort(const absl::Status& why) noexcept override { laconic::Abort(*group_, rank_, why); }
   absl::StatusOr<std::unique_ptr<Transport>> Subgroup(std::span<const int> members) override;
+  SharedMemory* shared_memory() override { return this; }
+  absl::Status Meet(std::span<std::byte> own, size_t pieces, Work work, const ExchangeOptions& options) override;
 
  private:
   struct Copy {
@@ -129,6 +134,10 @@ class InProcessTransport final : public Transport {
   absl::Status CheckMissingPeers(std::span<const Outgoing> sends, std::span<const Incoming> receives) const;
   std::vector<int> MissingPeers(std::span<const Outgoing> sends, std::span<const Incoming> receives) const;
   absl::Status Fail(const absl::Status& status, std::unique_lock<std::mutex>& lock);
+  void WaitUntil(absl::Time deadline, std::unique_lock<std::mutex>& lock);
+  // Whether the meeting can still take place. A peer that has lent another length is poisoned.
+  absl::Status CheckMeeting(absl::Time start, absl::Time deadline);
+  void WakeAll();
   End& self() const { return group_->ends[rank_]; }
 
   std::shared_ptr<Group> group_;
@@ -136,6 +145,8 @@ class InProcessTransport final : public Transport {
   // Work memory of Exchange.
   std::vector<size_t> unmatched_;  // indices of receives, ascending
   std::vector<Copy> copies_;
+  // Work memory of Meet.
+  std::vector<int> missing_;
 };
 
 InProcessTransport::~InProcessTransport() {
@@ -167,11 +178,15 @@ absl::Status InProcessTransport::Exchange(std::span<const Outgoing> sends, std::
     if (now >= options.deadline) {
       return Fail(internal::WaitedFor(now - start, options.deadline - start, MissingPeers(sends, receives)), lock);
     }
-    if (options.deadline == absl::InfiniteFuture()) {
-      self().wake.wait(lock);
-    } else {
-      self().wake.wait_until(lock, absl::ToChronoTime(options.deadline));
-    }
+    WaitUntil(options.deadline, lock);
+  }
+}
+
+void InProcessTransport::WaitUntil(absl::Time deadline, std::unique_lock<std::mutex>& lock) {
+  if (deadline == absl::InfiniteFuture()) {
+    self().wake.wait(lock);
+  } else {
+    self().wake.wait_until(lock, absl::ToChronoTime(deadline));
   }
 }
 
@@ -251,6 +266,58 @@ absl::Status InProcessTransport::Fail(const absl::Status& status, std::unique_lo
   // The caller's spans are free again only when no peer is copying from them; that needs no deadline.
   self().wake.wait(lock, [this] { return self().sends_in_use == 0; });
   return self().status;
+}
+
+absl::Status InProcessTransport::Meet(std::span<std::byte> own, size_t pieces, Work work,
+                                      const ExchangeOptions& options) {
+  const absl::Time start = absl::Now();
+  std::unique_lock lock(group_->mutex);
+  LACONIC_RETURN_IF_ERROR(self().status);
+  internal::Meetings& meetings = group_->meetings;
+  const uint64_t meeting = meetings.Arrive(rank_, own);
+  while (!meetings.over(meeting)) {
+    if (const std::optional<size_t> piece = meetings.TakePiece()) {
+      lock.unlock();
+      work(*piece, meetings.spans());
+      lock.lock();
+      if (meetings.FinishPiece()) WakeAll();
+    } else if (meetings.begun()) {
+      self().wake.wait(lock);
+    } else if (absl::Status status = CheckMeeting(start, options.deadline); !status.ok()) {
+      meetings.Withdraw(rank_);
+      return Fail(status, lock);
+    } else if (meetings.complete()) {
+      meetings.Begin(pieces);
+      if (pieces != 1) WakeAll();  // a single piece is done while the others sleep on: that makes short sums fast
+    } else {
+      WaitUntil(options.deadline, lock);
+    }
+  }
+  return self().status;
+}
+
+absl::Status InProcessTransport::CheckMeeting(absl::Time start, absl::Time deadline) {
+  LACONIC_RETURN_IF_ERROR(self().status);
+  const internal::Meetings& meetings = group_->meetings;
+  const size_t own_bytes = meetings.spans()[rank_].size();
+  missing_.clear();
+  for (int rank = 0; rank < size(); ++rank) {
+    if (rank == rank_) continue;
+    if (group_->ends[rank].gone()) return group_->GoneError(rank);
+    if (!meetings.has_arrived(rank)) {
+      missing_.push_back(rank);
+    } else if (const size_t bytes = meetings.spans()[rank].size(); bytes != own_bytes) {
+      Poison(*group_, rank, internal::LentLengthMismatch(rank_, own_bytes, bytes));
+      return internal::LentLengthMismatch(rank, bytes, own_bytes);
+    }
+  }
+  const absl::Time now = absl::Now();
+  if (missing_.empty() || now < deadline) return absl::OkStatus();
+  return internal::WaitedFor(now - start, deadline - start, missing_);
+}
+
+void InProcessTransport::WakeAll() {
+  for (End& end : group_->ends) end.wake.notify_one();
 }
 
 absl::StatusOr<std::unique_ptr<Transport>> InProcessTransport::Subgroup(std::span<const int> members) {
