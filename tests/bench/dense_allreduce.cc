@@ -1,32 +1,45 @@
-// How fast is our dense allreduce next to the MPI_Allreduce of the same MPI? Both sum the same floats, in place,
-// alternating in one run; a memcpy of the array gives the scale.
+// How fast is our dense allreduce, on threads and over MPI, next to the MPI_Allreduce of the same MPI and to what a
+// link allows?
 //
-//   mpirun -np 2 tests/bench/dense_allreduce [--repetitions 15] [--mib 1,2,4,8,16,32,64] [--json]
+//   mpirun -np 2 --bind-to none tests/bench/dense_allreduce [options]      processes, and as many threads of rank 0
+//   tests/bench/dense_allreduce --threads 4                                threads only
+//   scripts/netlab.sh mpirun -- tests/bench/dense_allreduce --threads 0 --link 1Gbit --sizes 16M
 //
-// A time is the slowest rank's. Bus bandwidth is 2 (n-1)/n B / t. "ratio" is the median over repetitions of MPI's time
-// over ours, taken back to back: above 1 ours is faster. "exact" compares every element of both results with the sum
-// known beforehand.
+// All sum the same floats, in place, alternating in one run; a memcpy of the array gives the scale. A time is the
+// slowest rank's. Bus bandwidth is 2 (n-1)/n B / t. "exact" compares every element of every result with the sum known
+// beforehand; it decides the exit status.
 #include <fmt/core.h>
+#include <sched.h>
+#include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "comm/transport/mpi_c.h"
 #include "laconic/comm/collectives/dense.h"
+#include "laconic/comm/collectives/primitives.h"
 #include "laconic/comm/communicator.h"
+#include "laconic/comm/transport/in_process.h"
 #include "laconic/comm/transport/mpi.h"
+#include "laconic/comm/transport/paced.h"
 
 namespace laconic {
 namespace {
 
+// What TCP over Ethernet leaves of a link for data: segments of 1448 bytes in frames of 1514.
+constexpr double kTcpGoodput = 1448.0 / 1514.0;
+
 struct Options {
   int repetitions = 15;
-  std::vector<size_t> mib = {1, 2, 4, 8, 16, 32, 64};
+  std::vector<uint64_t> sizes = {4 << 10, 64 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20};
+  int threads = -1;  // -1: as many as processes
+  std::string link;
+  size_t piece_bytes = MpiTransportOptions().max_piece_bytes;
   bool json = false;
 };
 
@@ -35,44 +48,59 @@ struct Spread {
 };
 
 Spread SpreadOf(std::vector<double> values) {
+  if (values.empty()) return {};
   std::sort(values.begin(), values.end());
   const size_t n = values.size();
   return {values[n / 2], values[n / 4], values[n - 1 - n / 4]};
 }
 
+// One row of the table: one size. Seconds; a median of 0 means not measured.
 struct Row {
   size_t bytes = 0;
-  Spread mpi_seconds, our_seconds, copy_seconds, ratio;
-  bool exact = false;
+  Spread mpi, ours, threads, copy;
+  Spread mpi_over_ours;
+  bool exact = true;
 };
+
+// So that a timed loop takes over a millisecond.
+int CallsFor(size_t bytes) { return static_cast<int>(std::clamp<size_t>((16 << 20) / bytes, 1, 64)); }
 
 // Small integers, so that sums are exact in any order.
 float Input(int rank, size_t i) { return static_cast<float>((i * 31 + static_cast<size_t>(rank) * 7) % 1021); }
 
-class Bench {
- public:
-  Bench(Communicator& comm, size_t bytes) : comm_(comm), values_(bytes / sizeof(float)), copy_(values_.size()) {
-    calls_ = static_cast<int>(
-        std::clamp<size_t>((16 << 20) / bytes, 1, 16));  // so that a timed loop takes over a millisecond
-  }
+void Fill(std::vector<float>& values, int rank, float scale) {
+  for (size_t i = 0; i < values.size(); ++i) values[i] = scale * Input(rank, i);
+}
 
-  Row Run(int repetitions) {
-    Row row{.bytes = values_.size() * sizeof(float)};
+bool IsSum(const std::vector<float>& values, int ranks) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    float sum = 0;
+    for (int rank = 0; rank < ranks; ++rank) sum += Input(rank, i);
+    if (values[i] != sum) return false;
+  }
+  return true;
+}
+
+// The processes of an mpirun.
+class ProcessBench {
+ public:
+  ProcessBench(Communicator& comm, size_t bytes)
+      : comm_(comm), values_(bytes / sizeof(float)), copy_(values_.size()), calls_(CallsFor(bytes)) {}
+
+  void Run(int repetitions, Row& row) {
     row.exact = Exact([this] { RunMpi(); }) & Exact([this] { RunOurs(); });
     std::vector<double> mpi, ours, copy, ratio;
     for (int i = 0; i < repetitions; ++i) {
-      Fill(0);
+      Fill(values_, comm_.rank(), 0);
       mpi.push_back(Seconds([this] { RunMpi(); }));
-      Fill(0);
       ours.push_back(Seconds([this] { RunOurs(); }));
       copy.push_back(Seconds([this] { std::memcpy(copy_.data(), values_.data(), copy_.size() * sizeof(float)); }));
       ratio.push_back(mpi.back() / ours.back());
     }
-    row.mpi_seconds = SpreadOf(mpi);
-    row.our_seconds = SpreadOf(ours);
-    row.copy_seconds = SpreadOf(copy);
-    row.ratio = SpreadOf(ratio);
-    return row;
+    row.mpi = SpreadOf(mpi);
+    row.ours = SpreadOf(ours);
+    row.copy = SpreadOf(copy);
+    row.mpi_over_ours = SpreadOf(ratio);
   }
 
  private:
@@ -83,18 +111,10 @@ class Bench {
     const absl::Status status = AllreduceSum(comm_, values_);
     if (!status.ok()) comm_.Abort(status);
   }
-  void Fill(float scale) {
-    for (size_t i = 0; i < values_.size(); ++i) values_[i] = scale * Input(comm_.rank(), i);
-  }
   bool Exact(const std::function<void()>& allreduce) {
-    Fill(1);
+    Fill(values_, comm_.rank(), 1);
     allreduce();
-    int exact = 1;
-    for (size_t i = 0; i < values_.size(); ++i) {
-      float sum = 0;
-      for (int rank = 0; rank < comm_.size(); ++rank) sum += Input(rank, i);
-      if (values_[i] != sum) exact = 0;
-    }
+    int exact = IsSum(values_, comm_.size());
     MPI_Allreduce(MPI_IN_PLACE, &exact, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
     return exact == 1;
   }
@@ -109,79 +129,167 @@ class Bench {
 
   Communicator& comm_;
   std::vector<float> values_, copy_;
-  int calls_ = 1;
+  const int calls_;
 };
 
-std::string Table(const std::vector<Row>& rows, int ranks) {
-  const double bus = 2.0 * (ranks - 1) / ranks;
+// Threads of this process.
+absl::Status RunThreads(int threads, int repetitions, Row& row) {
+  std::vector<std::vector<double>> seconds(threads, std::vector<double>(repetitions));
+  std::vector<double> copy;
+  std::vector<int> exact(threads);
+  const absl::Status status = RunInProcess(threads, [&](std::unique_ptr<Transport> transport) -> absl::Status {
+    Communicator comm(std::move(transport));
+    std::vector<float> values(row.bytes / sizeof(float));
+    Fill(values, comm.rank(), 1);
+    absl::Status run = AllreduceSum(comm, values);
+    exact[comm.rank()] = IsSum(values, threads);
+    Fill(values, comm.rank(), 0);
+    const int calls = CallsFor(row.bytes);
+    for (int i = 0; i < repetitions && run.ok(); ++i) {
+      run = Barrier(comm);
+      const double start = MPI_Wtime();
+      for (int call = 0; call < calls && run.ok(); ++call) run = AllreduceSum(comm, values);
+      seconds[comm.rank()][i] = (MPI_Wtime() - start) / calls;
+    }
+    if (run.ok()) run = Barrier(comm);
+    if (comm.rank() == 0 && row.copy.median == 0) {
+      std::vector<float> target(values.size());
+      for (int i = 0; i < repetitions; ++i) {
+        const double start = MPI_Wtime();
+        std::memcpy(target.data(), values.data(), row.bytes);
+        copy.push_back(MPI_Wtime() - start);
+      }
+    }
+    return run;
+  });
+  std::vector<double> slowest = seconds[0];
+  for (const std::vector<double>& rank : seconds) {
+    for (int i = 0; i < repetitions; ++i) slowest[i] = std::max(slowest[i], rank[i]);
+  }
+  row.threads = SpreadOf(slowest);
+  if (!copy.empty()) row.copy = SpreadOf(copy);
+  row.exact &= std::all_of(exact.begin(), exact.end(), [](int yes) { return yes == 1; });
+  return status;
+}
+
+// Waits for all processes without taking a core from those that measure.
+void IdleBarrier() {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(MPI_COMM_WORLD, &request);
+  for (int done = 0; !done; MPI_Test(&request, &done, MPI_STATUS_IGNORE)) usleep(1000);
+}
+
+// 2 (n-1)/n B.
+double WireBytes(size_t bytes, int ranks) { return 2.0 * (ranks - 1) / ranks * static_cast<double>(bytes); }
+
+std::string Table(const std::vector<Row>& rows, int processes, int threads, double link_bits_per_second) {
+  const int ranks = std::max(processes, threads);
   std::string text = fmt::format(
-      "{} ranks; times in ms, median [quartiles]; bus bandwidth in GB/s\n"
-      "{:>8}  {:>24} {:>8}  {:>24} {:>8}  {:>10}  {:>22}  {}\n",
-      ranks, "MiB", "MPI_Allreduce", "bus", "AllreduceSum", "bus", "memcpy", "ratio", "exact");
-  const auto time = [](const Spread& s) {
-    return fmt::format("{:.3f} [{:.3f} {:.3f}]", s.median * 1e3, s.low * 1e3, s.high * 1e3);
-  };
+      "{} ranks; times in ms, median [quartiles]; bus: bus bandwidth in GB/s\n"
+      "{:>8}  {:>26} {:>6}  {:>26} {:>6}  {:>26} {:>6}  {:>9}  {:>18}  {}",
+      ranks, "KiB", "MPI_Allreduce", "bus", "ours over MPI", "bus", "ours on threads", "bus", "memcpy", "MPI / ours",
+      "exact");
+  if (link_bits_per_second > 0) text += fmt::format("  {:>9}  {:>12}  {:>12}", "link ms", "MPI / link", "ours / link");
+  text += '\n';
   for (const Row& row : rows) {
-    const auto bandwidth = [&](const Spread& s) { return bus * static_cast<double>(row.bytes) / s.median / 1e9; };
-    text += fmt::format("{:>8}  {:>24} {:>8.2f}  {:>24} {:>8.2f}  {:>10.3f}  {:>22}  {}\n", row.bytes >> 20,
-                        time(row.mpi_seconds), bandwidth(row.mpi_seconds), time(row.our_seconds),
-                        bandwidth(row.our_seconds), row.copy_seconds.median * 1e3,
-                        fmt::format("{:.2f} [{:.2f} {:.2f}]", row.ratio.median, row.ratio.low, row.ratio.high),
-                        row.exact ? "yes" : "NO");
+    const auto columns = [&](const Spread& s) {
+      if (s.median == 0) return fmt::format("  {:>26} {:>6}", "-", "-");
+      return fmt::format("  {:>26} {:>6.2f}",
+                         fmt::format("{:.3f} [{:.3f} {:.3f}]", s.median * 1e3, s.low * 1e3, s.high * 1e3),
+                         WireBytes(row.bytes, ranks) / s.median / 1e9);
+    };
+    const Spread& ratio = row.mpi_over_ours;
+    text += fmt::format(
+        "{:>8}{}{}{}  {:>9.3f}  {:>18}  {:>5}", row.bytes >> 10, columns(row.mpi), columns(row.ours),
+        columns(row.threads), row.copy.median * 1e3,
+        ratio.median == 0 ? "-" : fmt::format("{:.2f} [{:.2f} {:.2f}]", ratio.median, ratio.low, ratio.high),
+        row.exact ? "yes" : "NO");
+    if (link_bits_per_second > 0) {
+      const double link = 8 * WireBytes(row.bytes, ranks) / (kTcpGoodput * link_bits_per_second);
+      text +=
+          fmt::format("  {:>9.2f}  {:>12.3f}  {:>12.3f}", link * 1e3, row.mpi.median / link, row.ours.median / link);
+    }
+    text += '\n';
   }
   return text;
 }
 
-std::string Json(const std::vector<Row>& rows, int ranks) {
+std::string Json(const std::vector<Row>& rows, int processes, int threads) {
   std::string text;
   for (const Row& row : rows) {
     text += fmt::format(
-        "{{\"ranks\": {}, \"bytes\": {}, \"mpi_seconds\": {:.9f}, \"our_seconds\": {:.9f}, \"memcpy_seconds\": {:.9f}, "
-        "\"ratio\": {:.4f}, \"ratio_quartiles\": [{:.4f}, {:.4f}], \"exact\": {}}}\n",
-        ranks, row.bytes, row.mpi_seconds.median, row.our_seconds.median, row.copy_seconds.median, row.ratio.median,
-        row.ratio.low, row.ratio.high, row.exact);
+        "{{\"processes\": {}, \"threads\": {}, \"bytes\": {}, \"mpi_seconds\": {:.9f}, \"our_seconds\": {:.9f}, "
+        "\"thread_seconds\": {:.9f}, \"memcpy_seconds\": {:.9f}, \"exact\": {}}}\n",
+        processes, threads, row.bytes, row.mpi.median, row.ours.median, row.threads.median, row.copy.median, row.exact);
   }
   return text;
 }
 
-// False for arguments that are not understood.
-bool Parse(int argc, char** argv, Options& options) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view name = argv[i];
-    if (name == "--json") {
-      options.json = true;
-    } else if (name == "--repetitions" && i + 1 < argc) {
-      options.repetitions = std::max(1, std::atoi(argv[++i]));
-    } else if (name == "--mib" && i + 1 < argc) {
-      options.mib.clear();
-      for (char* rest = argv[++i]; *rest != '\0'; rest += *rest == ',') {
-        char* const number = rest;
-        options.mib.push_back(std::strtoul(number, &rest, 10));
-        if (rest == number || options.mib.back() == 0) return false;
-      }
-    } else {
-      return false;
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Times the dense allreduce on threads and over MPI, next to MPI_Allreduce.");
+  app.add_option("--repetitions", options.repetitions, "timed rounds of each size; their median is shown")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app.add_option("--sizes", options.sizes, "bytes of the array, a multiple of 4: 4K,1M,64M")
+      ->delimiter(',')
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--threads", options.threads, "ranks as threads; 0 for none, -1 for as many as processes")
+      ->check(CLI::Range(-1, 64))
+      ->capture_default_str();
+  app.add_option("--link", options.link, "rate of the link between the processes, to compare with: 100Mbit");
+  app.add_option("--piece", options.piece_bytes, "MpiTransportOptions::max_piece_bytes")->capture_default_str();
+  app.add_flag("--json", options.json, "one JSON object a line instead of the table");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  double link_bits_per_second = 0;
+  if (!options.link.empty()) {
+    const absl::StatusOr<LinkModel> link = LinkModel::Parse(options.link);
+    if (!link.ok()) return fmt::print(stderr, "{}\n", link.status().ToString()), 2;
+    link_bits_per_second = link->bits_per_second;
+  }
+  for (const uint64_t bytes : options.sizes) {
+    if (bytes == 0 || bytes % sizeof(float) != 0) {
+      return fmt::print(stderr, "--sizes: {} bytes is not a positive multiple of 4\n", bytes), 2;
     }
   }
-  return true;
-}
 
-int Main(int argc, char** argv) {
   const auto environment = MpiEnvironment::Create(&argc, &argv);
-  Options options;
-  if (!environment.ok() || !Parse(argc, argv, options)) {
-    fmt::print(stderr, "usage: dense_allreduce [--repetitions N] [--mib 1,2,4] [--json]\n");
-    return EXIT_FAILURE;
-  }
-  auto transport = MakeMpiTransport();
-  if (!transport.ok()) return EXIT_FAILURE;
+  auto transport = environment.ok() ? MakeMpiTransport({.max_piece_bytes = options.piece_bytes}) : environment.status();
+  if (!transport.ok()) return fmt::print(stderr, "{}\n", transport.status().ToString()), 2;
   Communicator comm(*std::move(transport));
+  const int processes = comm.size();
+  const int threads = options.threads < 0 ? processes : options.threads;
+  if (processes == 1 && threads < 2) {
+    return fmt::print(stderr, "nothing to add up: start several processes with mpirun, or give --threads 2\n"), 2;
+  }
+  if (processes > 1 && threads > 1 && threads != processes) {
+    return fmt::print(stderr, "--threads {}: not the {} processes it is to be compared with\n", threads, processes), 2;
+  }
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (comm.rank() == 0 && threads > 1 && sched_getaffinity(0, sizeof(cores), &cores) == 0 && CPU_COUNT(&cores) == 1) {
+    fmt::print(stderr, "warning: all threads are bound to one core; use mpirun --bind-to none\n");
+  }
 
   std::vector<Row> rows;
-  for (const size_t mib : options.mib) rows.push_back(Bench(comm, mib << 20).Run(options.repetitions));
-  if (comm.rank() == 0) fmt::print("{}", options.json ? Json(rows, comm.size()) : Table(rows, comm.size()));
-  const bool exact = std::all_of(rows.begin(), rows.end(), [](const Row& row) { return row.exact; });
-  return exact ? EXIT_SUCCESS : EXIT_FAILURE;
+  for (const uint64_t bytes : options.sizes) {
+    Row& row = rows.emplace_back(Row{.bytes = bytes});
+    if (processes > 1) ProcessBench(comm, bytes).Run(options.repetitions, row);
+    if (comm.rank() == 0 && threads > 1) {
+      const absl::Status status = RunThreads(threads, options.repetitions, row);
+      if (!status.ok()) comm.Abort(status);
+    }
+    IdleBarrier();
+  }
+  if (comm.rank() == 0) {
+    fmt::print("{}",
+               options.json ? Json(rows, processes, threads) : Table(rows, processes, threads, link_bits_per_second));
+  }
+  return std::all_of(rows.begin(), rows.end(), [](const Row& row) { return row.exact; }) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 }  // namespace
