@@ -56,8 +56,12 @@ absl::Status HeaderExchange::ExchangeBodies(Communicator& comm, std::span<std::v
       return absl::DataLossError(
           fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes(rank), inbox[rank].size()));
     }
-    batch.sends.push_back({.to = rank, .bytes = message(rank)});
-    batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(body_bytes(rank))});
+    if (const std::span<const std::byte> bytes = message(rank); !bytes.empty()) {
+      batch.sends.push_back({.to = rank, .bytes = bytes});
+    }
+    if (body_bytes(rank) > 0) {
+      batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(body_bytes(rank))});
+    }
   }
   return comm.Exchange(batch);
 }

@@ -41,7 +41,7 @@ class HeaderExchange {
 
   // The bodies that the last Run announced, in one Exchange: message(to) goes to rank `to`, and inbox[rank] receives
   // rank's, whose length is body_bytes(rank). DataLoss if a rank announced more than its inbox holds. Nothing goes to
-  // the own rank.
+  // the own rank, and no message where none was announced.
   absl::Status ExchangeBodies(Communicator& comm, std::span<std::vector<std::byte>> inbox,
                               absl::FunctionRef<std::span<const std::byte>(int to)> message) const;
 

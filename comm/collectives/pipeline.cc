@@ -23,8 +23,9 @@ const std::vector<StrategyInfo>& Table() {
       {.kind = StrategyKind::kScatter,
        .name = "scatter",
        .summary = "two-phase: shards to their owners, owners average and re-encode under an error control of their own",
-       .bytes = "2 (n-1)/n b",
-       .parameters = {}},
+       .bytes = "2 (n-1)/n b; m owners: b, and an owner (n-1)/m b more",
+       .parameters = {{"owners", "0..", "0",
+                       "the first ranks that own shards; 1: a central server on rank 0; 0: all"}}},
       {.kind = StrategyKind::kLinear,
        .name = "linear",
        .summary = "sums the codec's rounds of floats; linear codecs",
@@ -58,6 +59,9 @@ std::string JoinNames(const CodecRegistry& registry) {
 absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyInfo& info) {
   SpecArguments arguments(call, info.parameters);
   StrategySpec spec{.kind = info.kind, .dense_allowed = info.kind == StrategyKind::kAuto};
+  if (info.kind == StrategyKind::kScatter) {
+    spec.owners = static_cast<int>(arguments.Integer("owners", 0, 0, std::numeric_limits<int>::max()));
+  }
   if (info.kind == StrategyKind::kHierarchical) {
     spec.ranks_per_node = static_cast<int>(arguments.Integer("local", 0, 0, std::numeric_limits<int>::max()));
     static constexpr std::string_view kAcross[] = {"auto", "dense", "gather", "scatter", "linear"};
@@ -92,6 +96,7 @@ std::string_view StrategyName(StrategyKind kind) {
 }
 
 std::string StrategySpec::ToString() const {
+  if (kind == StrategyKind::kScatter && owners > 0) return fmt::format("scatter(owners={})", owners);
   if (kind != StrategyKind::kHierarchical) return std::string(StrategyName(kind));
   return fmt::format("hierarchical(local={}, across={})", ranks_per_node, StrategyName(across));
 }

@@ -1,13 +1,15 @@
-// Strategy scatter: two-phase compressed allreduce. Every tensor is cut into one shard per rank.
+// Strategy scatter: two-phase compressed allreduce. Every tensor is cut into one shard per owner; all ranks are owners,
+// or the first `owners` of them, the parameter-server pattern: with one owner, rank 0 is the central server.
 //
 //   phase 1  rank i encodes each shard of its message and sends shard j to its owner, rank j; the owner decodes and
-//   averages, in rank order phase 2  the owner re-encodes the average under an error control of its own and sends it to
-//   all; every rank decodes every shard, the
-//            owner its own re-encoding too, so that all hold the same bits
+//            averages, in rank order
+//   phase 2  the owner re-encodes the average under an error control of its own and sends it to all; every rank decodes
+//            every shard, the owner its own re-encoding too, so that all hold the same bits
 //
-//   wire: four Exchanges, two of headers; 2 (n-1)/n b bytes sent per rank, whatever n is.
-//   Two compressions. Without the owner's own error the second would be a bias that nothing corrects, and EControl
-//   stalls (docs/algorithms.md); with it the invariant of shift methods is H + owner error = mean h.
+//   wire: four Exchanges, two of headers; with all ranks as owners 2 (n-1)/n b bytes sent per rank, whatever n is. With
+//   m owners each of them sends (n-1)/m b more than a rank that owns nothing, which sends b. Two compressions. Without
+//   the owner's own error the second would be a bias that nothing corrects, and EControl stalls (docs/algorithms.md);
+//   with it the invariant of shift methods is H + owner error = mean h.
 #include <algorithm>
 
 #include "comm/collectives/strategies.h"
@@ -18,13 +20,18 @@
 namespace laconic {
 namespace {
 
-// parts[destination][slot]: every shard of every tensor; or, with `owner` >= 0, that rank's shards only.
-std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int ranks, int owner = -1) {
+// What `rank` owns of a tensor: nothing beyond the owners.
+ShardRange OwnedBy(int rank, uint64_t elements, int owners) {
+  return rank < owners ? ShardOf(elements, owners, rank, kShardAlignment) : ShardRange{elements, elements};
+}
+
+// parts[owner][slot], for the owners in [first, last).
+std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int owners, int first, int last) {
   std::vector<FramePart> parts;
-  for (int rank = owner < 0 ? 0 : owner; rank < (owner < 0 ? ranks : owner + 1); ++rank) {
+  for (int owner = first; owner < last; ++owner) {
     for (const GradientSlot& slot : bucket) {
-      parts.push_back({.part = static_cast<uint32_t>(rank),
-                       .shape = Shape::Flat(ShardOf(slot.shape.elements(), ranks, rank, kShardAlignment).size())});
+      parts.push_back({.part = static_cast<uint32_t>(owner),
+                       .shape = Shape::Flat(OwnedBy(owner, slot.shape.elements(), owners).size())});
     }
   }
   return parts;
@@ -32,22 +39,24 @@ std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int ranks, i
 
 class ScatterStrategy final : public AllreduceStrategy {
  public:
-  ScatterStrategy(Communicator& comm, std::span<GradientSlot> bucket, const StrategyOptions& options)
+  // owners: 1 to comm.size().
+  ScatterStrategy(Communicator& comm, std::span<GradientSlot> bucket, int owners, const StrategyOptions& options)
       : options_(options),
-        fingerprint_(BucketFingerprint(bucket, "scatter", options.bucket)),
         ranks_(comm.size()),
+        owners_(owners),
         own_(comm.rank()),
         slots_(bucket.size()),
-        all_parts_(Shards(bucket, ranks_)),
+        fingerprint_(BucketFingerprint(bucket, ToString(), options.bucket)),
+        all_parts_(Shards(bucket, owners_, 0, owners_)),
         outbox_(bucket, all_parts_),
-        owner_outbox_(bucket, Shards(bucket, ranks_, own_)),
+        owner_outbox_(bucket, Shards(bucket, owners_, std::min(own_, owners_), std::min(own_ + 1, owners_))),
         shard_inbox_(ranks_),
         mean_inbox_(ranks_),
         headers_(ranks_),
         body_bytes_(ranks_),
         sources_(slots_),
         bodies_(ranks_ * slots_),
-        own_bodies_(ranks_ * slots_),
+        own_bodies_(owners_ * slots_),
         statuses_(ranks_ * slots_) {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
@@ -58,11 +67,13 @@ class ScatterStrategy final : public AllreduceStrategy {
     for (int rank = 0; rank < ranks_; ++rank) {
       if (rank == own_) continue;
       shard_inbox_[rank].resize(owner_outbox_.max_message_bytes());
-      mean_inbox_[rank].resize(outbox_.max_message_bytes());
+      if (rank < owners_) mean_inbox_[rank].resize(outbox_.max_message_bytes());
     }
   }
 
-  std::string ToString() const override { return "scatter"; }
+  std::string ToString() const override {
+    return StrategySpec{.kind = StrategyKind::kScatter, .owners = owners_ < ranks_ ? owners_ : 0}.ToString();
+  }
 
   absl::Status Run(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                    BucketResult& result) override {
@@ -73,14 +84,13 @@ class ScatterStrategy final : public AllreduceStrategy {
       InspectGradients(bucket, options_.non_finite, header, result);
       if (header.bad_tensor == BucketHeader::kNoTensor) encoded = EncodeShards(bucket, step, error_scale, result);
     }
-    for (int rank = 0; rank < ranks_; ++rank) body_bytes_[rank] = encoded.ok() ? outbox_.message(rank).size() : 0;
+    for (int rank = 0; rank < ranks_; ++rank) body_bytes_[rank] = encoded.ok() ? ShardsFor(rank).size() : 0;
     comm.SetPhase({.name = "scatter header", .step = step.step, .tensor = bucket.front().name});
     LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, encoded, bucket));
     result.non_finite = headers_.non_finite();
     if (result.non_finite) return absl::OkStatus();
     comm.SetPhase({.name = "scatter shards", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(
-        headers_.ExchangeBodies(comm, shard_inbox_, [this](int to) { return outbox_.message(to); }));
+    LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(comm, shard_inbox_, [this](int to) { return ShardsFor(to); }));
 
     // The owner's part can fail on one rank alone (a bad payload, an overflow), so the second header says so to all.
     absl::Status averaged;
@@ -93,12 +103,11 @@ class ScatterStrategy final : public AllreduceStrategy {
       averaged = EncodeOwnShards(bucket, step, error_scale, result);
     }
     header.fingerprint = ~fingerprint_;
-    std::fill(body_bytes_.begin(), body_bytes_.end(), averaged.ok() ? owner_outbox_.message(0).size() : 0);
+    std::fill(body_bytes_.begin(), body_bytes_.end(), averaged.ok() ? OwnMeans().size() : 0);
     comm.SetPhase({.name = "scatter mean header", .step = step.step, .tensor = bucket.front().name});
     LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, averaged, bucket));
     comm.SetPhase({.name = "scatter means", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(
-        headers_.ExchangeBodies(comm, mean_inbox_, [this](int) { return owner_outbox_.message(0); }));
+    LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(comm, mean_inbox_, [this](int) { return OwnMeans(); }));
     Stopwatch decode(result.decode_seconds);
     return DecodeMeans(bucket, step);
   }
@@ -110,9 +119,9 @@ class ScatterStrategy final : public AllreduceStrategy {
       if (tensor.control.options().keeps_shift()) {  // what this rank's own bytes, of all shards, decode to
         sent = std::span(sent_).first(tensor.gradient.size());
         std::fill(sent.begin(), sent.end(), 0.0f);
-        for (int rank = 0; rank < ranks_; ++rank) {
+        for (int owner = 0; owner < owners_; ++owner) {
           // Sealed here in this step, from a tensor of this shape: it cannot fail.
-          tensor.codec->DecodeAdd(own_bodies_[rank * slots_ + slot], PartShape(rank, slot), 1.0f, Shard(sent, rank))
+          tensor.codec->DecodeAdd(own_bodies_[owner * slots_ + slot], PartShape(owner, slot), 1.0f, Shard(sent, owner))
               .IgnoreError();
         }
       }
@@ -123,10 +132,18 @@ class ScatterStrategy final : public AllreduceStrategy {
   }
 
  private:
-  const Shape& PartShape(int rank, size_t slot) const { return all_parts_[rank * slots_ + slot].shape; }
-  std::span<float> Shard(std::span<float> tensor, int rank) const {
-    const ShardRange range = ShardOf(tensor.size(), ranks_, rank, kShardAlignment);
+  bool owns() const { return own_ < owners_; }
+  const Shape& PartShape(int owner, size_t slot) const { return all_parts_[owner * slots_ + slot].shape; }
+  std::span<float> Shard(std::span<float> tensor, int owner) const {
+    const ShardRange range = OwnedBy(owner, tensor.size(), owners_);
     return tensor.subspan(range.begin, range.size());
+  }
+  // Phase 1's message to `rank`, phase 2's to everybody: empty where the receiver, or this rank, owns nothing.
+  std::span<const std::byte> ShardsFor(int rank) const {
+    return rank < owners_ ? outbox_.message(rank) : std::span<const std::byte>();
+  }
+  std::span<const std::byte> OwnMeans() const {
+    return owns() ? owner_outbox_.message(0) : std::span<const std::byte>();
   }
   RngKey Key(const StepContext& step) const {
     return {.seed = options_.seed, .step = step.step, .rank = static_cast<uint32_t>(own_)};
@@ -142,24 +159,24 @@ class ScatterStrategy final : public AllreduceStrategy {
         bucket, job,
         [&](size_t destination, size_t slot) {
           const FrameOutbox::Source& whole = sources_[slot];
-          const ShardRange range =
-              ShardOf(whole.message.size(), ranks_, static_cast<int>(destination), kShardAlignment);
+          const ShardRange range = OwnedBy(static_cast<int>(destination), whole.message.size(), owners_);
           return FrameOutbox::Source{
               .message = whole.message.Slice(range.begin, range.size()),
               .residual = whole.residual.empty() ? whole.residual : whole.residual.subspan(range.begin, range.size())};
         },
         options_.pool, result));
-    for (int rank = 0; rank < ranks_; ++rank) {
-      LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(rank), bucket, PartsOf(rank), step.step, own_,
-                                         std::span(own_bodies_).subspan(rank * slots_, slots_)));
+    for (int owner = 0; owner < owners_; ++owner) {
+      LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(owner), bucket, PartsOf(owner), step.step, own_,
+                                         std::span(own_bodies_).subspan(owner * slots_, slots_)));
     }
     return absl::OkStatus();
   }
 
-  std::span<const FramePart> PartsOf(int rank) const { return std::span(all_parts_).subspan(rank * slots_, slots_); }
+  std::span<const FramePart> PartsOf(int owner) const { return std::span(all_parts_).subspan(owner * slots_, slots_); }
 
   // shard_means_ <- mean over ranks of the own shard, ranks in order.
   absl::Status AverageOwnShards(std::span<GradientSlot> bucket, const StepContext& step) {
+    if (!owns()) return absl::OkStatus();
     for (int rank = 0; rank < ranks_; ++rank) {
       const std::span<const std::byte> message =
           rank == own_ ? outbox_.message(own_)
@@ -194,22 +211,21 @@ class ScatterStrategy final : public AllreduceStrategy {
 
   // direction <- what all owners sent.
   absl::Status DecodeMeans(std::span<GradientSlot> bucket, const StepContext& step) {
-    for (int rank = 0; rank < ranks_; ++rank) {
+    for (int owner = 0; owner < owners_; ++owner) {
       const std::span<const std::byte> message =
-          rank == own_ ? owner_outbox_.message(0)
-                       : std::span<const std::byte>(mean_inbox_[rank]).first(headers_.body_bytes(rank));
-      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(rank), step.step, rank,
-                                         std::span(bodies_).subspan(rank * slots_, slots_)));
+          owner == own_ ? OwnMeans() : std::span<const std::byte>(mean_inbox_[owner]).first(headers_.body_bytes(owner));
+      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(owner), step.step, owner,
+                                         std::span(bodies_).subspan(owner * slots_, slots_)));
     }
-    ForEach(options_.pool, ranks_ * slots_, [&](size_t item) {
-      const int rank = static_cast<int>(item / slots_);
+    ForEach(options_.pool, owners_ * slots_, [&](size_t item) {
+      const int owner = static_cast<int>(item / slots_);
       const size_t slot = item % slots_;
-      const std::span<float> shard = Shard(bucket[slot].direction, rank);
+      const std::span<float> shard = Shard(bucket[slot].direction, owner);
       std::fill(shard.begin(), shard.end(), 0.0f);
-      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(rank, slot), 1.0f, shard),
-                                 bucket[slot].name, rank);
+      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(owner, slot), 1.0f, shard),
+                                 bucket[slot].name, owner);
     });
-    return FirstError(ranks_ * slots_);
+    return FirstError(owners_ * slots_);
   }
 
   absl::Status FirstError(size_t count) const {
@@ -218,18 +234,18 @@ class ScatterStrategy final : public AllreduceStrategy {
   }
 
   const StrategyOptions options_;
-  const uint64_t fingerprint_;
-  const int ranks_, own_;
+  const int ranks_, owners_, own_;
   const size_t slots_;
-  const std::vector<FramePart> all_parts_;  // [shard][slot]
+  const uint64_t fingerprint_;
+  const std::vector<FramePart> all_parts_;  // [owner][slot]
   FrameOutbox outbox_;                      // phase 1: one message per owner
-  FrameOutbox owner_outbox_;                // phase 2: the own shards' means
+  FrameOutbox owner_outbox_;                // phase 2: the own shards' means; nothing where none are owned
   std::vector<std::vector<std::byte>> shard_inbox_, mean_inbox_;
   HeaderExchange headers_;
   std::vector<uint64_t> body_bytes_;
   std::vector<FrameOutbox::Source> sources_;            // [slot], of the step
   std::vector<std::span<const std::byte>> bodies_;      // [rank][slot]
-  std::vector<std::span<const std::byte>> own_bodies_;  // [shard][slot], of phase 1
+  std::vector<std::span<const std::byte>> own_bodies_;  // [owner][slot], of phase 1
   std::vector<absl::Status> statuses_;
   std::vector<std::vector<float>> shard_means_;  // [slot]
   std::vector<float> sent_;
@@ -244,19 +260,24 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pip
     return absl::InvalidArgumentError(
         fmt::format("scatter takes up to {} ranks, not {}", kOwnerStream - 1, comm.size()));
   }
+  if (pipeline.strategy.owners < 0 || pipeline.strategy.owners > comm.size()) {
+    return absl::InvalidArgumentError(
+        fmt::format("scatter(owners={}) on {} ranks: owners are ranks", pipeline.strategy.owners, comm.size()));
+  }
+  const int owners = pipeline.strategy.owners == 0 ? comm.size() : pipeline.strategy.owners;
   auto largest_shard = [&](const GradientSlot& slot) {
-    return Shape::Flat(ShardOf(slot.shape.elements(), comm.size(), 0, kShardAlignment).size());
+    return Shape::Flat(OwnedBy(0, slot.shape.elements(), owners).size());
   };
   LACONIC_RETURN_IF_ERROR(
       Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
   for (GradientSlot& slot : bucket) {
-    const ShardRange own = ShardOf(slot.shape.elements(), comm.size(), comm.rank(), kShardAlignment);
+    const ShardRange own = OwnedBy(comm.rank(), slot.shape.elements(), owners);
     const Traits traits = slot.codec->traits(largest_shard(slot));
     LACONIC_RETURN_IF_ERROR(CheckOwner(slot.control.options(), traits, slot.codec->ToString()));
     slot.owner = ErrorControl(OwnerControl(slot.control.options(), traits), own.size());
     slot.owner_begin = own.begin;
   }
-  return std::make_unique<ScatterStrategy>(comm, bucket, options);
+  return std::make_unique<ScatterStrategy>(comm, bucket, owners, options);
 }
 
 }  // namespace laconic

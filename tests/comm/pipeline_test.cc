@@ -30,8 +30,8 @@ TEST(Pipeline, ThreeParts_InAnyOrder_AreTheSamePipeline) {
 }
 
 TEST(Pipeline, ToString_ParsesBackToItself) {
-  for (const char* spec : {"dense", "sign", "sign+ef+scatter", "topk(k=3)+ef21+auto", "lowrank(rank=2)+ef",
-                           "quantize(bits=4)+ef+hierarchical(local=2, across=scatter)"}) {
+  for (const char* spec : {"dense", "sign", "sign+ef+scatter", "sign+ef+scatter(owners=1)", "topk(k=3)+ef21+auto",
+                           "lowrank(rank=2)+ef", "quantize(bits=4)+ef+hierarchical(local=2, across=scatter)"}) {
     const absl::StatusOr<Pipeline> once = Make(spec);
     ASSERT_TRUE(once.ok()) << once.status();
     const absl::StatusOr<Pipeline> twice = Make(once->ToString());

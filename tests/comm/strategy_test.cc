@@ -133,7 +133,7 @@ std::vector<Case> EverySpecOn(std::initializer_list<int> rank_counts) {
         "quantize(bits=4)+ef+scatter", "quantize(bits=4, rounding=stochastic, norm=l2)+diana+gather",
         "randk(ratio=0.2)+ef+linear", "randk(ratio=0.2)+ef21-sgdm+gather", "natural+none+gather",
         "cast(to=bf16)+ef+scatter", "topk(ratio=0.1)+econtrol+hierarchical(local=2, across=gather)",
-        "sign+ef+hierarchical(local=2, across=scatter)"}) {
+        "sign+ef+hierarchical(local=2, across=scatter)", "topk(ratio=0.1)+ef21+scatter(owners=1)"}) {
     for (int ranks : rank_counts) cases.push_back({spec, ranks});
   }
   return cases;
@@ -188,7 +188,8 @@ INSTANTIATE_TEST_SUITE_P(Ef, Telescoping,
                          ::testing::Values(Case{"topk(ratio=0.1)+ef+gather", 4}, Case{"topk(ratio=0.1)+ef+scatter", 4},
                                            Case{"topk(ratio=0.1)+ef+scatter", 3}, Case{"sign+ef+scatter", 4},
                                            Case{"sign(block=64)+ef+gather", 2}, Case{"lowrank(rank=2)+ef+linear", 4},
-                                           Case{"quantize(bits=4)+ef+scatter", 4},
+                                           Case{"quantize(bits=4)+ef+scatter", 4}, Case{"sign+ef+scatter(owners=1)", 3},
+                                           Case{"topk(ratio=0.1)+ef+scatter(owners=2)", 4},
                                            Case{"randk(ratio=0.2)+ef+linear", 3}, Case{"cast(to=fp16)+ef+scatter", 2}),
                          CaseName);
 
@@ -247,6 +248,33 @@ TEST(Scatter, EControl_KeepsTheInvariant_ShiftAveragePlusOwnersErrorIsMeanOfShif
   });
   // 50 steps, three roundings each of values below 8: 50 * 3 * 8 * 2^-24 < 1e-4.
   for (size_t i = 0; i < left.size(); ++i) ASSERT_NEAR(left[i], mean_shift[i], 1e-4) << "element " << i;
+}
+
+TEST(Scatter, OneOwner_IsACentralServer_WorkersSendOnePayloadAndTheServerOneToEach) {
+  OnRanks(3, [](Communicator& comm) -> absl::Status {
+    RankBucket bucket({Shape::Flat(256)}, comm);
+    LACONIC_RETURN_IF_ERROR(bucket.Make("identity+none+scatter(owners=1)", comm));
+    EXPECT_EQ(bucket.strategy->ToString(), "scatter(owners=1)");
+    std::fill(bucket.gradients.begin(), bucket.gradients.end(), static_cast<float>(3 * comm.rank()));
+    LACONIC_RETURN_IF_ERROR(bucket.strategy->Run(comm, bucket.slots, {}, 1.0f, bucket.result));
+    bucket.strategy->Commit(bucket.slots);
+    EXPECT_THAT(bucket.directions, ::testing::Each(3.0f));
+    // Two headers of 48 bytes to each of two peers, and payloads of 48 + 4 * 256 bytes: one to the server, or one to
+    // each.
+    EXPECT_EQ(comm.traffic().bytes_sent, 2 * 2 * 48 + (comm.rank() == 0 ? 2 : 1) * (48 + 1024));
+    EXPECT_EQ(bucket.slots[0].owner.elements(), comm.rank() == 0 ? 256 : 0);
+    return absl::OkStatus();
+  });
+}
+
+TEST(Scatter, MoreOwnersThanRanks_IsRefused) {
+  OnRanks(2, [](Communicator& comm) -> absl::Status {
+    RankBucket bucket({Shape::Flat(256)}, comm);
+    const absl::Status status = bucket.Make("sign+ef+scatter(owners=3)", comm);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("scatter(owners=3) on 2 ranks"));
+    return absl::OkStatus();
+  });
 }
 
 TEST(Scatter, LowRank_IsRefusedWithTheReason) {

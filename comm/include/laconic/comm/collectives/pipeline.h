@@ -21,7 +21,7 @@ enum class StrategyKind {
   kDense,         // ring or halving-doubling of float32
   kGather,        // allgather of payloads; every rank decodes all, in rank order: any codec
   kScatter,       // two-phase: all-to-all of encoded shards, the owner averages, re-encodes with its own error control,
-                  // allgather
+                  // allgather; few owners make it the parameter-server pattern
   kLinear,        // sums rounds of floats that the codec produces: linear codecs
   kHierarchical,  // dense inside a node, another strategy between nodes
 };
@@ -32,8 +32,9 @@ struct StrategySpec {
   bool dense_allowed = false;                 // `auto` in the spec sets it
   StrategyKind across = StrategyKind::kAuto;  // hierarchical: between nodes
   int ranks_per_node = 0;                     // hierarchical: consecutive ranks that form a node; 0: those on one host
+  int owners = 0;                             // scatter: the first ranks that own shards; 0: all
 
-  std::string ToString() const;  // canonical: "hierarchical(local=2, across=gather)"
+  std::string ToString() const;  // canonical: "hierarchical(local=2, across=gather)", "scatter(owners=1)"
 };
 
 struct StrategyInfo {
