@@ -87,6 +87,7 @@ class MpiTransport final : public Transport {
   absl::StatusOr<int> MatchArrivals();
   absl::StatusOr<bool> TryReceive(const Piece& piece);
   absl::StatusOr<int> FinishRequests();
+  absl::Status WaitForAll();
   bool done() const { return expected_.empty() && requests_under_way_ == 0; }
   std::vector<int> MissingPeers() const;
 
@@ -138,6 +139,10 @@ absl::Status MpiTransport::Exchange(std::span<const Outgoing> sends, std::span<c
   const absl::Time start = absl::Now();
   if (absl::Status started = StartSends(sends); !started.ok()) return poison_.Set(started);
   ExpectPieces(receives);
+  if (options_.wait == MpiTransportOptions::Wait::kBlock) {
+    const absl::Status waited = WaitForAll();
+    return waited.ok() ? waited : poison_.Set(waited);
+  }
   Backoff backoff;
   while (true) {
     const absl::StatusOr<int> progress = Progress();
@@ -247,6 +252,17 @@ absl::StatusOr<int> MpiTransport::FinishRequests() {
   LACONIC_RETURN_IF_ERROR(Checked("MPI_Testsome", code));
   requests_under_way_ -= count;
   return count;
+}
+
+absl::Status MpiTransport::WaitForAll() {
+  std::lock_guard lock(*mpi_mutex_);
+  for (const Piece& piece : expected_) {
+    const int code = MPI_Irecv(piece.bytes.data(), static_cast<int>(piece.bytes.size()), MPI_BYTE, piece.from, kTag,
+                               comm_, &requests_.emplace_back(MPI_REQUEST_NULL));
+    LACONIC_RETURN_IF_ERROR(Checked("MPI_Irecv", code));
+  }
+  expected_.clear();
+  return Checked("MPI_Waitall", MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
 }
 
 std::vector<int> MpiTransport::MissingPeers() const {

@@ -27,6 +27,10 @@ struct MpiTransportOptions {
   // Messages are sent in pieces of at most this many bytes, since MPI counts are ints. At least 1. The same on all
   // ranks.
   size_t max_piece_bytes = size_t{1} << 30;
+  // How an Exchange waits. kPoll keeps deadlines and length errors. kBlock leaves it to MPI_Waitall: no deadline, and of
+  // lengths only what MPI itself notices; for an MPI that does not run in real time, such as a simulator's.
+  enum class Wait { kPoll, kBlock };
+  Wait wait = Wait::kPoll;
 };
 
 // What differs from other transports: MPI can neither tell a sender that its message had a wrong length (only the
