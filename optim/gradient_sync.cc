@@ -6,9 +6,9 @@
 #include <cmath>
 #include <set>
 
-#include "comm/worker_pool.h"
 #include "fmt/format.h"
 #include "laconic/base/hash.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/agreement.h"
 #include "laconic/comm/collectives/primitives.h"

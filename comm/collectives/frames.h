@@ -10,7 +10,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "comm/worker_pool.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/rng.h"
 #include "laconic/comm/collectives/strategy.h"
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "comm/worker_pool.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/rng.h"
 #include "laconic/comm/collectives/strategy.h"
 #include "laconic/comm/transport/in_process.h"

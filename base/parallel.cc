@@ -1,6 +1,14 @@
-#include "comm/worker_pool.h"
+#include "laconic/base/parallel.h"
+
+#include <algorithm>
+#include <utility>
 
 namespace laconic {
+namespace {
+
+thread_local WorkerPool* scope_pool = nullptr;
+
+}  // namespace
 
 WorkerPool::WorkerPool(int threads) {
   for (int i = 1; i < threads; ++i) helpers_.emplace_back([this] { Help(); });
@@ -58,6 +66,19 @@ void WorkerPool::ForEach(size_t count, absl::FunctionRef<void(size_t)> body) {
 void ForEach(WorkerPool* pool, size_t count, absl::FunctionRef<void(size_t)> body) {
   if (pool != nullptr) return pool->ForEach(count, body);
   for (size_t i = 0; i < count; ++i) body(i);
+}
+
+ParallelScope::ParallelScope(WorkerPool* pool) : outer_(std::exchange(scope_pool, pool)) {}
+
+ParallelScope::~ParallelScope() { scope_pool = outer_; }
+
+void ParallelFor(size_t count, size_t grain, absl::FunctionRef<void(size_t, size_t)> body) {
+  if (count == 0) return;
+  WorkerPool* const pool = scope_pool;
+  if (pool == nullptr || count <= grain) return body(0, count);
+  const ParallelScope bodies_run_outside(nullptr);
+  pool->ForEach((count - 1) / grain + 1,
+                [&](size_t piece) { body(piece * grain, std::min(count, (piece + 1) * grain)); });
 }
 
 }  // namespace laconic

@@ -1,4 +1,5 @@
-// A few helper threads for loops whose iterations are independent.
+// Loops whose iterations are independent, on a few threads. What they compute never depends on how many: that is up to
+// their bodies, each of which writes what no other touches.
 #pragma once
 
 #include <atomic>
@@ -43,5 +44,24 @@ class WorkerPool {
 
 // pool->ForEach, or a plain loop where there is no pool.
 void ForEach(WorkerPool* pool, size_t count, absl::FunctionRef<void(size_t)> body);
+
+// While it lives, ParallelFor on this thread may use the pool; nullptr: it may not. For code that cannot be handed a
+// pool because its interface knows of none: codecs, which work on one tensor for whoever calls. Lives on the stack of
+// the thread that owns the pool; scopes nest, the innermost counts.
+class ParallelScope {
+ public:
+  explicit ParallelScope(WorkerPool* pool);
+  ~ParallelScope();
+  ParallelScope(const ParallelScope&) = delete;
+  ParallelScope& operator=(const ParallelScope&) = delete;
+
+ private:
+  WorkerPool* outer_;
+};
+
+// Calls body(begin, end) for ranges that make up [0, count): pieces of `grain` (the last may be shorter), shared among
+// the pool of the scope this thread is in; outside of one, or where there is but one piece, [0, count) at once. So
+// every `begin` is a multiple of `grain`. Bodies run outside of any scope.   grain > 0.
+void ParallelFor(size_t count, size_t grain, absl::FunctionRef<void(size_t begin, size_t end)> body);
 
 }  // namespace laconic
