@@ -4,13 +4,16 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "comm/transport/errors.h"
 #include "comm/transport/mpi_c.h"
 #include "comm/transport/poison.h"
@@ -20,6 +23,10 @@ namespace laconic {
 namespace {
 
 constexpr int kTag = 0;
+
+// To one rank: enough to keep a fast link busy while this rank does something else for a moment, and few enough that
+// MPI, which copies short pieces, does not hold a long message twice.
+constexpr size_t kMaxSendsUnderWay = 16;
 
 std::string ErrorText(int code) {
   char text[MPI_MAX_ERROR_STRING];
@@ -53,42 +60,60 @@ class Backoff {
   int idle_polls_ = 0;
 };
 
-// A message of L bytes is cut into pieces of max_piece_bytes and a last one that is shorter, perhaps empty: so two
+// A message of L bytes is cut into pieces of PieceBytes(peer) and a last one that is shorter, perhaps empty: so two
 // messages of different lengths differ in a piece, and no mismatch goes unseen. A piece is received only after a
 // matched probe has told its length: Open MPI 4.1 (vader, tcp) writes past the end of a posted receive when a longer
 // message comes by rendezvous.
 class MpiTransport final : public Transport {
  public:
   // Takes over `comm`.
-  MpiTransport(MPI_Comm comm, std::shared_ptr<std::mutex> mpi_mutex, const MpiTransportOptions& options);
+  MpiTransport(MPI_Comm comm, std::vector<std::string> host_of, std::shared_ptr<std::mutex> mpi_mutex,
+               const MpiTransportOptions& options);
   ~MpiTransport() override;
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  std::string host() const override { return host_; }
+  std::string host() const override { return host_of_[rank_]; }
   absl::Status Exchange(std::span<const Outgoing> sends, std::span<const Incoming> receives,
                         const ExchangeOptions& options) override;
   void Abort(const absl::Status& why) noexcept override;
   absl::StatusOr<std::unique_ptr<Transport>> Subgroup(std::span<const int> members) override;
 
  private:
-  // A part of a message that is still to come.
-  struct Piece {
-    int from;
+  // A message of which some pieces have not been started; those of sends are only read.
+  struct Message {
+    int peer;
     std::span<std::byte> bytes;
-    size_t offset;
-    size_t message_bytes;
+    size_t started_bytes = 0;
+    bool all_started = false;  // the short last piece too
+  };
+  struct Request {
+    int peer;
+    bool is_send;
   };
 
-  absl::Status StartSends(std::span<const Outgoing> sends);
-  void ExpectPieces(std::span<const Incoming> receives);
-  // Moves everything on and takes off what has arrived or finished; gives how much that was.
+  size_t PieceBytes(int peer) const {
+    return host_of_[peer] == host() ? options_.max_piece_bytes
+                                    : std::min(options_.max_piece_bytes, options_.remote_piece_bytes);
+  }
+  std::span<std::byte> NextPiece(const Message& message) const {
+    return message.bytes.subspan(message.started_bytes,
+                                 std::min(PieceBytes(message.peer), message.bytes.size() - message.started_bytes));
+  }
+  void SetUp(std::span<const Outgoing> sends, std::span<const Incoming> receives);
+  // Starts what can be started of each message, in order for each peer; gives how many pieces that was.
+  absl::StatusOr<int> StartPieces(std::vector<Message>& messages,
+                                  absl::FunctionRef<absl::StatusOr<bool>(Message&)> start);
+  // Start the next piece of the message; false when its turn has not come.
+  absl::StatusOr<bool> TrySend(Message& message);
+  absl::StatusOr<bool> TryReceive(Message& message);
+  MPI_Request* NewRequest(int peer, bool is_send);
+  void PieceStarted(Message& message, size_t piece_bytes) const;
+  // Moves everything on; gives how many pieces started or finished.
   absl::StatusOr<int> Progress();
-  absl::StatusOr<int> MatchArrivals();
-  absl::StatusOr<bool> TryReceive(const Piece& piece);
   absl::StatusOr<int> FinishRequests();
   absl::Status WaitForAll();
-  bool done() const { return expected_.empty() && requests_under_way_ == 0; }
+  bool done() const { return outgoing_.empty() && incoming_.empty() && requests_under_way_ == 0; }
   std::vector<int> MissingPeers() const;
 
   MPI_Comm comm_;
@@ -96,31 +121,31 @@ class MpiTransport final : public Transport {
   const MpiTransportOptions options_;
   int rank_ = 0;
   int size_ = 1;
-  std::string host_;
+  const std::vector<std::string> host_of_;  // of each rank
   internal::Poison poison_;
-  // The Exchange under way; memory is reused. requests_[i] is with peers_[i], and MPI_REQUEST_NULL once finished.
-  std::vector<Piece> expected_;
-  std::vector<MPI_Request> requests_;
-  std::vector<int> peers_;
+  // The Exchange under way; memory is reused. handles_[i] is what requests_[i] is known by, and MPI_REQUEST_NULL once
+  // finished, when its place is in free_.
+  std::vector<Message> outgoing_, incoming_;
+  std::vector<MPI_Request> handles_;
+  std::vector<Request> requests_;
+  std::vector<int> free_;
   std::vector<int> finished_;
   std::vector<MPI_Status> statuses_;
   size_t requests_under_way_ = 0;
-  std::vector<uint64_t>
-      silent_in_pass_;  // of each rank: the last pass over expected_ in which nothing was there from it
+  std::vector<size_t> sends_under_way_;    // to each rank
+  std::vector<uint64_t> waiting_in_pass_;  // of each rank: the last pass in which a message of it could not go on
   uint64_t pass_ = 0;
 };
 
-MpiTransport::MpiTransport(MPI_Comm comm, std::shared_ptr<std::mutex> mpi_mutex, const MpiTransportOptions& options)
-    : comm_(comm), mpi_mutex_(std::move(mpi_mutex)), options_(options) {
+MpiTransport::MpiTransport(MPI_Comm comm, std::vector<std::string> host_of, std::shared_ptr<std::mutex> mpi_mutex,
+                           const MpiTransportOptions& options)
+    : comm_(comm), mpi_mutex_(std::move(mpi_mutex)), options_(options), host_of_(std::move(host_of)) {
   std::lock_guard lock(*mpi_mutex_);
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
-  char name[MPI_MAX_PROCESSOR_NAME];
-  int length = 0;
-  MPI_Get_processor_name(name, &length);
-  host_.assign(name, length);
-  silent_in_pass_.assign(size_, 0);
+  sends_under_way_.assign(size_, 0);
+  waiting_in_pass_.assign(size_, 0);
 }
 
 MpiTransport::~MpiTransport() {
@@ -137,8 +162,7 @@ absl::Status MpiTransport::Exchange(std::span<const Outgoing> sends, std::span<c
   if (absl::Status peers = internal::CheckPeers(*this, sends, receives); !peers.ok()) return poison_.Set(peers);
 
   const absl::Time start = absl::Now();
-  if (absl::Status started = StartSends(sends); !started.ok()) return poison_.Set(started);
-  ExpectPieces(receives);
+  SetUp(sends, receives);
   if (options_.wait == MpiTransportOptions::Wait::kBlock) {
     const absl::Status waited = WaitForAll();
     return waited.ok() ? waited : poison_.Set(waited);
@@ -160,116 +184,148 @@ absl::Status MpiTransport::Exchange(std::span<const Outgoing> sends, std::span<c
   }
 }
 
-absl::Status MpiTransport::StartSends(std::span<const Outgoing> sends) {
-  std::lock_guard lock(*mpi_mutex_);
+void MpiTransport::SetUp(std::span<const Outgoing> sends, std::span<const Incoming> receives) {
+  outgoing_.clear();
+  incoming_.clear();
+  handles_.clear();
   requests_.clear();
-  peers_.clear();
+  free_.clear();
   requests_under_way_ = 0;
   for (const Outgoing& send : sends) {
-    for (size_t offset = 0; offset <= send.bytes.size(); offset += options_.max_piece_bytes) {
-      const size_t bytes = std::min(options_.max_piece_bytes, send.bytes.size() - offset);
-      peers_.push_back(send.to);
-      const int code = MPI_Isend(send.bytes.data() + offset, static_cast<int>(bytes), MPI_BYTE, send.to, kTag, comm_,
-                                 &requests_.emplace_back(MPI_REQUEST_NULL));
-      LACONIC_RETURN_IF_ERROR(Checked("MPI_Isend", code));
-      ++requests_under_way_;
-    }
+    sends_under_way_[send.to] = 0;
+    outgoing_.push_back({send.to, {const_cast<std::byte*>(send.bytes.data()), send.bytes.size()}});
   }
-  return absl::OkStatus();
-}
-
-void MpiTransport::ExpectPieces(std::span<const Incoming> receives) {
-  expected_.clear();
-  for (const Incoming& receive : receives) {
-    const size_t length = receive.bytes.size();
-    for (size_t offset = 0; offset <= length; offset += options_.max_piece_bytes) {
-      const size_t bytes = std::min(options_.max_piece_bytes, length - offset);
-      expected_.push_back({receive.from, receive.bytes.subspan(offset, bytes), offset, length});
-    }
-  }
+  for (const Incoming& receive : receives) incoming_.push_back({receive.from, receive.bytes});
 }
 
 absl::StatusOr<int> MpiTransport::Progress() {
   std::lock_guard lock(*mpi_mutex_);
-  LACONIC_ASSIGN_OR_RETURN(const int arrived, MatchArrivals());
+  LACONIC_ASSIGN_OR_RETURN(const int sent, StartPieces(outgoing_, [this](Message& m) { return TrySend(m); }));
+  LACONIC_ASSIGN_OR_RETURN(const int arrived, StartPieces(incoming_, [this](Message& m) { return TryReceive(m); }));
   LACONIC_ASSIGN_OR_RETURN(const int finished, FinishRequests());
-  return arrived + finished;
+  return sent + arrived + finished;
 }
 
-absl::StatusOr<int> MpiTransport::MatchArrivals() {
+absl::StatusOr<int> MpiTransport::StartPieces(std::vector<Message>& messages,
+                                              absl::FunctionRef<absl::StatusOr<bool>(Message&)> start) {
   ++pass_;
+  int pieces = 0;
   size_t kept = 0;
-  const size_t before = expected_.size();
-  for (const Piece& piece : expected_) {
-    if (silent_in_pass_[piece.from] != pass_) {
-      LACONIC_ASSIGN_OR_RETURN(const bool received, TryReceive(piece));
-      if (received) continue;
-      silent_in_pass_[piece.from] = pass_;  // its later pieces must wait their turn
+  for (Message& message : messages) {
+    while (!message.all_started && waiting_in_pass_[message.peer] != pass_) {
+      LACONIC_ASSIGN_OR_RETURN(const bool started, start(message));
+      pieces += started;
+      if (!started) waiting_in_pass_[message.peer] = pass_;  // messages behind it must wait their turn
     }
-    expected_[kept++] = piece;
+    if (!message.all_started) messages[kept++] = message;
   }
-  expected_.resize(kept);
-  return static_cast<int>(before - kept);
+  messages.resize(kept);
+  return pieces;
 }
 
-absl::StatusOr<bool> MpiTransport::TryReceive(const Piece& piece) {
+absl::StatusOr<bool> MpiTransport::TrySend(Message& message) {
+  if (sends_under_way_[message.peer] == kMaxSendsUnderWay) return false;
+  const std::span<const std::byte> piece = NextPiece(message);
+  const int code = MPI_Isend(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, message.peer, kTag, comm_,
+                             NewRequest(message.peer, /*is_send=*/true));
+  LACONIC_RETURN_IF_ERROR(Checked("MPI_Isend", code));
+  PieceStarted(message, piece.size());
+  return true;
+}
+
+absl::StatusOr<bool> MpiTransport::TryReceive(Message& message) {
   int found = 0, count = 0;
-  MPI_Message message = MPI_MESSAGE_NULL;
+  MPI_Message handle = MPI_MESSAGE_NULL;
   MPI_Status status;
-  LACONIC_RETURN_IF_ERROR(Checked("MPI_Improbe", MPI_Improbe(piece.from, kTag, comm_, &found, &message, &status)));
+  LACONIC_RETURN_IF_ERROR(Checked("MPI_Improbe", MPI_Improbe(message.peer, kTag, comm_, &found, &handle, &status)));
   if (!found) return false;
   LACONIC_RETURN_IF_ERROR(Checked("MPI_Get_count", MPI_Get_count(&status, MPI_BYTE, &count)));
-  if (count < 0 || static_cast<size_t>(count) > options_.max_piece_bytes) {
-    return absl::DataLossError(
-        fmt::format("rank {} sends in pieces longer than {} bytes", piece.from, options_.max_piece_bytes));
+  const size_t longest = PieceBytes(message.peer);
+  if (count < 0 || static_cast<size_t>(count) > longest) {
+    return absl::DataLossError(fmt::format("rank {} sends in pieces longer than {} bytes", message.peer, longest));
   }
   const size_t arrived_bytes = static_cast<size_t>(count);
-  if (arrived_bytes != piece.bytes.size()) {
+  const std::span<std::byte> piece = NextPiece(message);
+  if (arrived_bytes != piece.size()) {
     // A short piece ends its message, so its whole length is known.
-    if (arrived_bytes < options_.max_piece_bytes) {
-      return internal::LengthMismatchAtReceiver(piece.from, piece.offset + arrived_bytes, piece.message_bytes);
+    if (arrived_bytes < longest) {
+      return internal::LengthMismatchAtReceiver(message.peer, message.started_bytes + arrived_bytes,
+                                                message.bytes.size());
     }
     return absl::DataLossError(fmt::format("the message from rank {} is longer than the {} bytes this rank expects",
-                                           piece.from, piece.message_bytes));
+                                           message.peer, message.bytes.size()));
   }
-  peers_.push_back(piece.from);
-  const int code = MPI_Imrecv(piece.bytes.data(), count, MPI_BYTE, &message, &requests_.emplace_back(MPI_REQUEST_NULL));
+  const int code = MPI_Imrecv(piece.data(), count, MPI_BYTE, &handle, NewRequest(message.peer, /*is_send=*/false));
   LACONIC_RETURN_IF_ERROR(Checked("MPI_Imrecv", code));
-  ++requests_under_way_;
+  PieceStarted(message, piece.size());
   return true;
+}
+
+MPI_Request* MpiTransport::NewRequest(int peer, bool is_send) {
+  if (free_.empty()) {
+    free_.push_back(static_cast<int>(handles_.size()));
+    handles_.push_back(MPI_REQUEST_NULL);
+    requests_.push_back({});
+  }
+  const int place = free_.back();
+  free_.pop_back();
+  requests_[place] = {peer, is_send};
+  sends_under_way_[peer] += is_send;
+  ++requests_under_way_;
+  return &handles_[place];
+}
+
+void MpiTransport::PieceStarted(Message& message, size_t piece_bytes) const {
+  message.started_bytes += piece_bytes;
+  message.all_started = piece_bytes < PieceBytes(message.peer);
 }
 
 absl::StatusOr<int> MpiTransport::FinishRequests() {
   if (requests_under_way_ == 0) return 0;
-  finished_.resize(requests_.size());
-  statuses_.resize(requests_.size());
+  finished_.resize(handles_.size());
+  statuses_.resize(handles_.size());
   int count = 0;
   const int code =
-      MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count, finished_.data(), statuses_.data());
+      MPI_Testsome(static_cast<int>(handles_.size()), handles_.data(), &count, finished_.data(), statuses_.data());
   if (code == MPI_ERR_IN_STATUS) {
     for (int i = 0; i < count; ++i) LACONIC_RETURN_IF_ERROR(Checked("message", statuses_[i].MPI_ERROR));
   }
   LACONIC_RETURN_IF_ERROR(Checked("MPI_Testsome", code));
+  for (int i = 0; i < count; ++i) {
+    const Request& request = requests_[finished_[i]];
+    sends_under_way_[request.peer] -= request.is_send;
+    free_.push_back(finished_[i]);
+  }
   requests_under_way_ -= count;
   return count;
 }
 
 absl::Status MpiTransport::WaitForAll() {
   std::lock_guard lock(*mpi_mutex_);
-  for (const Piece& piece : expected_) {
-    const int code = MPI_Irecv(piece.bytes.data(), static_cast<int>(piece.bytes.size()), MPI_BYTE, piece.from, kTag,
-                               comm_, &requests_.emplace_back(MPI_REQUEST_NULL));
-    LACONIC_RETURN_IF_ERROR(Checked("MPI_Irecv", code));
+  for (Message& message : incoming_) {
+    while (!message.all_started) {
+      const std::span<std::byte> piece = NextPiece(message);
+      const int code = MPI_Irecv(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, message.peer, kTag, comm_,
+                                 NewRequest(message.peer, /*is_send=*/false));
+      LACONIC_RETURN_IF_ERROR(Checked("MPI_Irecv", code));
+      PieceStarted(message, piece.size());
+    }
   }
-  expected_.clear();
-  return Checked("MPI_Waitall", MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+  for (Message& message : outgoing_) {
+    while (!message.all_started) {
+      sends_under_way_[message.peer] = 0;  // no window: MPI_Waitall cannot start more
+      LACONIC_RETURN_IF_ERROR(TrySend(message).status());
+    }
+  }
+  return Checked("MPI_Waitall", MPI_Waitall(static_cast<int>(handles_.size()), handles_.data(), MPI_STATUSES_IGNORE));
 }
 
 std::vector<int> MpiTransport::MissingPeers() const {
   std::vector<int> missing;
-  for (const Piece& piece : expected_) missing.push_back(piece.from);
-  for (size_t i = 0; i < requests_.size(); ++i) {
-    if (requests_[i] != MPI_REQUEST_NULL) missing.push_back(peers_[i]);
+  for (const Message& message : outgoing_) missing.push_back(message.peer);
+  for (const Message& message : incoming_) missing.push_back(message.peer);
+  for (size_t i = 0; i < handles_.size(); ++i) {
+    if (handles_[i] != MPI_REQUEST_NULL) missing.push_back(requests_[i].peer);
   }
   return missing;
 }
@@ -300,22 +356,42 @@ absl::StatusOr<std::unique_ptr<Transport>> MpiTransport::Subgroup(std::span<cons
     MPI_Group_free(&all);
     LACONIC_RETURN_IF_ERROR(made);
   }
-  return std::make_unique<MpiTransport>(comm, mpi_mutex_, options_);
+  std::vector<std::string> host_of;
+  for (const int member : members) host_of.push_back(host_of_[member]);
+  return std::make_unique<MpiTransport>(comm, std::move(host_of), mpi_mutex_, options_);
+}
+
+// The processor name of each rank. Collective.
+absl::StatusOr<std::vector<std::string>> GatherHosts(MPI_Comm comm) {
+  int size = 0, length = 0;
+  MPI_Comm_size(comm, &size);
+  std::array<char, MPI_MAX_PROCESSOR_NAME> own{};
+  MPI_Get_processor_name(own.data(), &length);
+  std::vector<std::array<char, MPI_MAX_PROCESSOR_NAME>> all(size);
+  LACONIC_RETURN_IF_ERROR(Checked(
+      "MPI_Allgather", MPI_Allgather(own.data(), own.size(), MPI_CHAR, all.data(), own.size(), MPI_CHAR, comm)));
+  std::vector<std::string> names;
+  for (const auto& name : all) names.emplace_back(name.data(), strnlen(name.data(), name.size()));
+  return names;
+}
+
+absl::Status CheckPieceBytes(const char* name, size_t bytes) {
+  constexpr size_t kMost = size_t{1} << 30;
+  if (bytes >= 1 && bytes <= kMost) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{} {} is not in 1 to {}", name, bytes, kMost));
 }
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeFromComm(MPI_Comm given, const MpiTransportOptions& options) {
-  constexpr size_t kMaxPieceBytes = size_t{1} << 30;
-  if (options.max_piece_bytes < 1 || options.max_piece_bytes > kMaxPieceBytes) {
-    return absl::InvalidArgumentError(
-        fmt::format("max_piece_bytes {} is not in 1 to {}", options.max_piece_bytes, kMaxPieceBytes));
-  }
+  LACONIC_RETURN_IF_ERROR(CheckPieceBytes("max_piece_bytes", options.max_piece_bytes));
+  LACONIC_RETURN_IF_ERROR(CheckPieceBytes("remote_piece_bytes", options.remote_piece_bytes));
   int initialized = 0;
   MPI_Initialized(&initialized);
   if (!initialized) return absl::FailedPreconditionError("MPI is not initialised: create an MpiEnvironment first");
   if (given == MPI_COMM_NULL) return absl::InvalidArgumentError("the communicator is MPI_COMM_NULL");
   MPI_Comm comm = MPI_COMM_NULL;
   LACONIC_RETURN_IF_ERROR(Checked("MPI_Comm_dup", MPI_Comm_dup(given, &comm)));
-  return std::make_unique<MpiTransport>(comm, std::make_shared<std::mutex>(), options);
+  LACONIC_ASSIGN_OR_RETURN(std::vector<std::string> host_of, GatherHosts(comm));
+  return std::make_unique<MpiTransport>(comm, std::move(host_of), std::make_shared<std::mutex>(), options);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ struct Options {
   std::vector<uint64_t> sizes = {4 << 10, 64 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20};
   int threads = -1;  // -1: as many as processes
   std::string link;
-  size_t piece_bytes = MpiTransportOptions().max_piece_bytes;
+  size_t piece_bytes = MpiTransportOptions().remote_piece_bytes;
   bool json = false;
 };
 
@@ -238,7 +238,7 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(-1, 64))
       ->capture_default_str();
   app.add_option("--link", options.link, "rate of the link between the processes, to compare with: 100Mbit");
-  app.add_option("--piece", options.piece_bytes, "MpiTransportOptions::max_piece_bytes")->capture_default_str();
+  app.add_option("--piece", options.piece_bytes, "MpiTransportOptions::remote_piece_bytes")->capture_default_str();
   app.add_flag("--json", options.json, "one JSON object a line instead of the table");
   try {
     app.parse(argc, argv);
@@ -258,7 +258,8 @@ int Main(int argc, char** argv) {
   }
 
   const auto environment = MpiEnvironment::Create(&argc, &argv);
-  auto transport = environment.ok() ? MakeMpiTransport({.max_piece_bytes = options.piece_bytes}) : environment.status();
+  auto transport =
+      environment.ok() ? MakeMpiTransport({.remote_piece_bytes = options.piece_bytes}) : environment.status();
   if (!transport.ok()) return fmt::print(stderr, "{}\n", transport.status().ToString()), 2;
   Communicator comm(*std::move(transport));
   const int processes = comm.size();

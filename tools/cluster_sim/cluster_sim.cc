@@ -2,7 +2,7 @@
 // every rank compute for real and moves its clock only by messages and by what the codecs are said to take.
 // Driven by scripts/cluster_sim.sh.
 //
-//   cluster_sim --elements 4000000 --spec sign+ef+scatter --encode-gbps 9.5 --decode-gbps 16
+//   cluster_sim --elements 4000000 --spec sign+ef+scatter --speeds codec.json
 //   cluster_sim --elements 4000000 --spec mpi        MPI_Allreduce, by the algorithm SimGrid was told
 //
 // Prints one line: seconds of a step on the slowest rank and bytes sent by rank 0, after one step that is not timed.
@@ -11,6 +11,8 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -18,6 +20,7 @@
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/strategy.h"
 #include "laconic/comm/transport/mpi.h"
+#include "nlohmann/json.hpp"
 #include "tools/cluster_sim/timed_codec.h"
 
 namespace laconic::tools {
@@ -27,8 +30,7 @@ struct Options {
   uint64_t elements = 1'000'000;
   uint64_t columns = 0;  // 0: a flat tensor
   std::string spec = "dense";
-  double encode_gbps = 0;
-  double decode_gbps = 0;
+  std::string speeds;  // file
   int steps = 1;
 };
 
@@ -53,6 +55,23 @@ std::vector<float> Gradient(uint64_t elements, int rank) {
     }
   }
   return gradient;
+}
+
+// The speeds of `codec` in a file of `laconic bench codec`; of several inputs the first.
+absl::StatusOr<CodecRates> ReadRates(const std::string& path, const Compressor& codec) {
+  std::ifstream file(path);
+  const nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || json.value("schema", "") != "laconic-bench" || json.value("kind", "") != "codec") {
+    return absl::InvalidArgumentError("--speeds " + path + ": not a file of `laconic bench codec -J`");
+  }
+  for (const nlohmann::json& row : json.value("rows", nlohmann::json::array())) {
+    const auto measured = CodecRegistry::BuiltIn().Create(row.value("spec", ""));
+    if (!measured.ok() || (*measured)->ToString() != codec.ToString()) continue;
+    const CodecRates rates = {row.value("encode_residual_bytes_per_second", 0.0),
+                              row.value("decode_add_bytes_per_second", 0.0)};
+    if (rates.encode_bytes_per_second > 0 && rates.decode_bytes_per_second > 0) return rates;
+  }
+  return absl::NotFoundError("--speeds " + path + " has no row for " + codec.ToString());
 }
 
 template <typename Step>
@@ -86,10 +105,7 @@ absl::StatusOr<Outcome> RunStrategy(const Options& options, Communicator& comm) 
   LACONIC_ASSIGN_OR_RETURN(const std::vector<SpecRule> rules, ParseSpec(options.spec));
   LACONIC_ASSIGN_OR_RETURN(Pipeline pipeline, MakePipeline(rules.front().pipeline, CodecRegistry::BuiltIn()));
   if (!pipeline.dense()) {
-    if (!(options.encode_gbps > 0 && options.decode_gbps > 0)) {
-      return absl::InvalidArgumentError("a codec needs --encode-gbps and --decode-gbps above 0");
-    }
-    const CodecRates rates = {options.encode_gbps * 1e9, options.decode_gbps * 1e9};
+    LACONIC_ASSIGN_OR_RETURN(const CodecRates rates, ReadRates(options.speeds, *pipeline.codec));
     pipeline.codec = MakeTimedCodec(pipeline.codec, rates, Spend);
   }
   std::vector<float> gradient = Gradient(options.elements, comm.rank());
@@ -118,7 +134,8 @@ absl::StatusOr<Outcome> RunStrategy(const Options& options, Communicator& comm) 
 
 absl::StatusOr<Outcome> Run(const Options& options) {
   LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<Transport> transport,
-                           MakeMpiTransport({.wait = MpiTransportOptions::Wait::kBlock}));
+                           MakeMpiTransport({.remote_piece_bytes = MpiTransportOptions().max_piece_bytes,
+                                             .wait = MpiTransportOptions::Wait::kBlock}));
   Communicator comm(std::move(transport), {.timeout = absl::InfiniteDuration()});
   return options.spec == "mpi" ? RunMpi(options, comm.rank()) : RunStrategy(options, comm);
 }
@@ -134,8 +151,7 @@ int main(int argc, char** argv) {
   app.add_option("--elements", options.elements, "float32 elements of the gradient");
   app.add_option("--columns", options.columns, "columns of the gradient as a matrix; 0: flat");
   app.add_option("--spec", options.spec, "what to run: a spec, or `mpi` for MPI_Allreduce");
-  app.add_option("--encode-gbps", options.encode_gbps, "10^9 bytes of float32 encoded per second, residual included");
-  app.add_option("--decode-gbps", options.decode_gbps, "10^9 bytes of float32 decoded per second");
+  app.add_option("--speeds", options.speeds, "how fast codecs are: what `laconic bench codec -J` wrote");
   app.add_option("--steps", options.steps, "steps to time")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
 

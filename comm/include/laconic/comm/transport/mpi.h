@@ -27,8 +27,13 @@ struct MpiTransportOptions {
   // Messages are sent in pieces of at most this many bytes, since MPI counts are ints. At least 1. The same on all
   // ranks.
   size_t max_piece_bytes = size_t{1} << 30;
-  // How an Exchange waits. kPoll keeps deadlines and length errors. kBlock leaves it to MPI_Waitall: no deadline, and of
-  // lengths only what MPI itself notices; for an MPI that does not run in real time, such as a simulator's.
+  // The same for ranks of different hosts (MPI_Get_processor_name); the smaller of the two counts. The default is just
+  // below what Open MPI sends over TCP without asking the receiver first (btl_tcp_eager_limit 65536, header included):
+  // the questions and answers about longer pieces queue behind the data of the other direction, which costs 10 to 25 %
+  // of a 1 Gbit/s link (docs/benchmarks.md). A few pieces are under way to each rank at a time.
+  size_t remote_piece_bytes = 60 << 10;
+  // How an Exchange waits. kPoll keeps deadlines and length errors. kBlock leaves it to MPI_Waitall: no deadline, and
+  // of lengths only what MPI itself notices; for an MPI that does not run in real time, such as a simulator's.
   enum class Wait { kPoll, kBlock };
   Wait wait = Wait::kPoll;
 };
