@@ -10,7 +10,7 @@ packages=(
   libcli11-dev zlib1g-dev libopenblas-pthread-dev dataset-fashion-mnist                # examples/train
 )
 test_packages=(
-  pkg-config libopenmpi-dev openmpi-bin
+  pkg-config libopenmpi-dev openmpi-bin libsimgrid-dev
   libgtest-dev libgmock-dev librapidcheck-dev
   clang-14 libclang-rt-14-dev  # libFuzzer
 )

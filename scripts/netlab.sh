@@ -31,8 +31,7 @@ or in loops. The round trip is 0.1 to 0.2 ms idle, and up to 40 ms more while a 
 in all: links above 2 Gbit measure the cores.
 
   mpirun  OPTIONS are mpirun's and come after these: -n N, one rank a host, no binding, yield when idle, pml ob1 with btl
-          tcp,self on the hosts' network, and the settings that docs/networks.md recommends for TCP. To see the defaults of
-          Open MPI: --mca btl_tcp_flags 1310 --mca btl_tcp_links 1
+          tcp,self on the hosts' network. docs/networks.md tells which more help MPI's own collectives.
   run     sets RANK, WORLD_SIZE, LOCAL_RANK=0, MASTER_ADDR, MASTER_PORT=29511, NETLAB_ADDRESS (this host's) and
           NETLAB_INTERFACE=eth0. Rank 0's output is shown as it is, that of rank K marked [K], on stderr. The exit status is
           the first by rank that is not 0.
@@ -226,11 +225,10 @@ open_mpi() {
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 on_host switch "$program" -n "$count" --host "$addresses" \
     --mca plm_rsh_agent "$scratch/agent" --mca plm_rsh_no_tree_spawn 1 --bind-to none --mca mpi_yield_when_idle 1 \
     --mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include "$network.0/24" --mca oob_tcp_if_include "$network.0/24" \
-    "${tcp_settings[@]}" "$@" || status=$?
+    "$@" || status=$?
   rm -rf "$scratch"
   return "$status"
 }
-readonly tcp_settings=()
 
 stats() {
   [[ $# -eq 0 ]] || usage_error "stats takes no arguments"
