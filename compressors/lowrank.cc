@@ -1,12 +1,12 @@
 #include "compressors/lowrank.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
+#include "compressors/kernels/matrix.h"
 #include "compressors/lowrank_session.h"
 #include "compressors/matrix.h"
 #include "fmt/format.h"
@@ -16,28 +16,26 @@
 namespace laconic::internal {
 namespace {
 
-// Both factors in this thread's work memory, and the view of them that products take.
-struct WorkFactors {
+// Both factors in this thread's work memory. Asking for the same sizes again gives the same memory, contents and all.
+struct Factors {
+  kernels::MatrixShape shape;
   std::span<float> p, q;
-  LowRankFactors view;
+
+  kernels::Range all_rows() const { return {0, shape.rows}; }
+  kernels::Range all_cols() const { return {0, shape.cols}; }
 };
 
-WorkFactors NewWorkFactors(const Shape& shape, size_t rank) {
-  WorkFactors factors;
-  factors.p = Scratch<float>(ScratchUse::kMatrixA, shape.rows() * rank);
-  factors.q = Scratch<float>(ScratchUse::kMatrixB, shape.cols() * rank);
-  factors.view = {.rows = shape.rows(), .cols = shape.cols(), .rank = rank, .p = factors.p, .q = factors.q};
-  return factors;
+Factors WorkFactors(const Shape& shape, size_t rank) {
+  return {.shape = {.rows = shape.rows(), .cols = shape.cols(), .rank = rank},
+          .p = Scratch<float>(ScratchUse::kMatrixA, shape.rows() * rank),
+          .q = Scratch<float>(ScratchUse::kMatrixB, shape.cols() * rank)};
 }
 
 // Can P Q^T overflow, as far as the magnitudes of its factors say?
-bool MayOverflow(const LowRankFactors& factors) {
-  const auto largest = [](std::span<const float> values) {
-    float magnitude = 0;
-    for (const float value : values) magnitude = std::max(magnitude, std::abs(value));
-    return static_cast<double>(magnitude);
-  };
-  const double bound = static_cast<double>(factors.rank) * largest(factors.p) * largest(factors.q);
+bool MayOverflow(const Factors& factors) {
+  const double largest_p = kernels::AbsMax(factors.p);
+  const double largest_q = kernels::AbsMax(factors.q);
+  const double bound = static_cast<double>(factors.shape.rank) * largest_p * largest_q;
   return bound > static_cast<double>(std::numeric_limits<float>::max());
 }
 
@@ -47,14 +45,19 @@ absl::Status CheckFactorFinite(std::string_view name, std::span<const float> fac
   return absl::DataLossError(fmt::format("lowrank body: element {} of {} is {}", first, name, factor[first]));
 }
 
-absl::Status CheckProductFinite(const LowRankFactors& factors) {
-  absl::Status status;
-  ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
-    const size_t first = kernels::FirstNonFinite(tile);
-    if (first == tile.size() || !status.ok()) return;
-    status = absl::DataLossError(fmt::format("lowrank body: element {} of P Q^T overflows", offset + first));
-  });
-  return status;
+absl::Status CheckProductFinite(const Factors& factors) {
+  // Row by row, each as the product of one row of P.
+  const auto& [rows, cols, rank] = factors.shape;
+  const std::span<float> p_row = Scratch<float>(ScratchUse::kValues, rank);
+  const std::span<float> y = Scratch<float>(ScratchUse::kMatrixC, cols);
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t k = 0; k < rank; ++k) p_row[k] = factors.p[k * rows + i];
+    kernels::Product({.rows = 1, .cols = cols, .rank = rank}, p_row, factors.q, {0, 1}, y);
+    if (const size_t first = kernels::FirstNonFinite(y); first < cols) {
+      return absl::DataLossError(fmt::format("lowrank body: element {} of P Q^T overflows", i * cols + first));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -95,43 +98,45 @@ size_t LowRank::MaxBodyBytes(const Shape& shape) const {
 
 absl::StatusOr<size_t> LowRank::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                        std::span<std::byte> body) const {
-  LACONIC_RETURN_IF_ERROR(Supports(shape));
-  LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", x.size(), shape));
-  const size_t body_bytes = MaxBodyBytes(shape);
-  LACONIC_RETURN_IF_ERROR(CheckRoom("lowrank", body.size(), body_bytes));
-  const size_t rows = shape.rows();
-  const size_t cols = shape.cols();
-  const size_t rank = RankOf(shape);
-  const WorkFactors factors = NewWorkFactors(shape, rank);
-  const CounterRng rng(key);
-  const uint64_t after_start = factors.q.size();  // first block of `rng` not used by Q0
-
-  FillNearlyNormal(rng, 0, factors.q);
-  for (int iteration = 0; iteration <= iterations_; ++iteration) {
-    MultiplyMatrixByFactor(x, rows, cols, factors.q, rank, factors.p);
-    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.p));
-    Orthonormalize(factors.p, rows, rng, after_start);
-    MultiplyTransposeByFactor(x, rows, cols, factors.p, rank, factors.q);
-    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.q));
-    if (iteration < iterations_) ScaleColumns(factors.q, cols);
-  }
-  if (MayOverflow(factors.view) && !CheckProductFinite(factors.view).ok()) return LowRankOverflow();
-  std::memcpy(body.data(), factors.p.data(), factors.p.size_bytes());
-  std::memcpy(body.data() + factors.p.size_bytes(), factors.q.data(), factors.q.size_bytes());
-  return body_bytes;
+  return EncodeMessage(x, shape, key, {}, body);
 }
 
 absl::StatusOr<size_t> LowRank::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
                                                std::span<float> residual, std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", residual.size(), shape));
-  message.Form(0, residual);
-  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(residual, shape, key, body));
-  // Encode left its factors in this thread's work memory; asking for the same sizes again gives them back.
-  const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
-  ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
-    float* x = residual.data() + offset;
-    for (size_t t = 0; t < tile.size(); ++t) x[t] -= tile[t];
-  });
+  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, EncodeMessage(message, shape, key, residual, body));
+  const Factors factors = WorkFactors(shape, RankOf(shape));  // those of the body
+  kernels::AddProduct(factors.shape, factors.p, factors.q, -1.0f, factors.all_rows(), residual);
+  return body_bytes;
+}
+
+absl::StatusOr<size_t> LowRank::EncodeMessage(const Message& message, const Shape& shape, const RngKey& key,
+                                              std::span<float> formed, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(Supports(shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", message.size(), shape));
+  const size_t body_bytes = MaxBodyBytes(shape);
+  LACONIC_RETURN_IF_ERROR(CheckRoom("lowrank", body.size(), body_bytes));
+  const Factors factors = WorkFactors(shape, RankOf(shape));
+  const std::span<const float> x = formed.empty() ? message.gradient : std::span<const float>(formed);
+  const CounterRng rng(key);
+  const uint64_t after_start = factors.q.size();  // first block of `rng` not used by Q0
+
+  FillNearlyNormal(rng, 0, factors.q);
+  for (int iteration = 0; iteration <= iterations_; ++iteration) {
+    if (iteration == 0) {
+      kernels::MultiplyByFactor(factors.shape, message, factors.q, factors.all_rows(), formed, factors.p);
+    } else {
+      kernels::MultiplyByFactor(factors.shape, x, factors.q, factors.all_rows(), {}, factors.p);
+    }
+    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.p));
+    Orthonormalize(factors.p, factors.shape.rows, rng, after_start);
+    kernels::MultiplyTransposeByFactor(factors.shape, x, factors.p, factors.all_cols(), factors.q);
+    LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.q));
+    if (iteration < iterations_) ScaleColumns(factors.q, factors.shape.cols);
+  }
+  if (MayOverflow(factors) && !CheckProductFinite(factors).ok()) return LowRankOverflow();
+  std::memcpy(body.data(), factors.p.data(), factors.p.size_bytes());
+  std::memcpy(body.data() + factors.p.size_bytes(), factors.q.data(), factors.q.size_bytes());
   return body_bytes;
 }
 
@@ -140,16 +145,13 @@ absl::Status LowRank::DecodeAdd(std::span<const std::byte> body, const Shape& sh
   LACONIC_RETURN_IF_ERROR(Supports(shape));
   LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", acc.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckBodyBytes("lowrank", body.size(), MaxBodyBytes(shape)));
-  const WorkFactors factors = NewWorkFactors(shape, RankOf(shape));
+  const Factors factors = WorkFactors(shape, RankOf(shape));
   std::memcpy(factors.p.data(), body.data(), factors.p.size_bytes());
   std::memcpy(factors.q.data(), body.data() + factors.p.size_bytes(), factors.q.size_bytes());
   LACONIC_RETURN_IF_ERROR(CheckFactorFinite("P", factors.p));
   LACONIC_RETURN_IF_ERROR(CheckFactorFinite("Q", factors.q));
-  if (MayOverflow(factors.view)) LACONIC_RETURN_IF_ERROR(CheckProductFinite(factors.view));
-  ForEachProductTile(factors.view, [&](size_t offset, std::span<const float> tile) {
-    float* sum = acc.data() + offset;
-    for (size_t t = 0; t < tile.size(); ++t) sum[t] += scale * tile[t];
-  });
+  if (MayOverflow(factors)) LACONIC_RETURN_IF_ERROR(CheckProductFinite(factors));
+  kernels::AddProduct(factors.shape, factors.p, factors.q, scale, factors.all_rows(), acc);
   return absl::OkStatus();
 }
 

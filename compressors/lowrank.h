@@ -51,6 +51,10 @@ class LowRank : public Compressor {
   std::unique_ptr<LinearSession> NewLinearSession(const Shape& shape, const RngKey& init) const override;
 
  private:
+  // Encode of the message, which is left in `formed` if that is not empty (which it may be only if the message is
+  // plain). Leaves both factors in this thread's work memory.
+  absl::StatusOr<size_t> EncodeMessage(const Message& message, const Shape& shape, const RngKey& key,
+                                       std::span<float> formed, std::span<std::byte> body) const;
   size_t RankOf(const Shape& shape) const;
 
   size_t rank_;

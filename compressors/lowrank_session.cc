@@ -5,15 +5,14 @@
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
+#include "compressors/matrix.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
 
 LowRankSession::LowRankSession(size_t rows, size_t cols, size_t rank, const RngKey& init)
-    : rows_(rows),
-      cols_(cols),
-      rank_(rank),
+    : shape_{.rows = rows, .cols = cols, .rank = rank},
       warm_q_(rank * cols),
       p_(rank * rows),
       local_q_(rank * cols),
@@ -23,26 +22,25 @@ LowRankSession::LowRankSession(size_t rows, size_t cols, size_t rank, const RngK
 }
 
 void LowRankSession::Begin(const RngKey& step_key, std::span<float> residual) {
-  assert(residual.empty() || residual.size() == rows_ * cols_);
+  assert(residual.empty() || residual.size() == shape_.elements());
   residual_ = residual;
   step_rng_ = CounterRng(step_key.Shared());
   stage_ = Stage::kProduce0;
 }
 
 absl::Status LowRankSession::Produce(int round, const Message& message, std::span<float> out) {
-  assert(message.size() == rows_ * cols_ && out.size() == RoundFloats(round));
+  assert(message.size() == shape_.elements() && out.size() == RoundFloats(round));
   assert(message.plain() || !residual_.empty());
   const std::span<const float> x = residual_.empty() ? message.gradient : std::span<const float>(residual_);
   if (round == 0) {
     LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce0));
-    if (!residual_.empty()) message.Form(0, residual_);
-    MultiplyMatrixByFactor(x, rows_, cols_, warm_q_, rank_, out);  // Algorithm 1, line 3
+    kernels::MultiplyByFactor(shape_, message, warm_q_, AllRows(), residual_, out);  // Algorithm 1, line 3
     LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, out));
     stage_ = Stage::kConsume0;
     return absl::OkStatus();
   }
   LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce1));
-  MultiplyTransposeByFactor(x, rows_, cols_, p_, rank_, local_q_);  // line 6
+  kernels::MultiplyTransposeByFactor(shape_, x, p_, AllCols(), local_q_);  // line 6
   LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, local_q_));
   std::copy(local_q_.begin(), local_q_.end(), out.begin());
   stage_ = Stage::kConsume1;
@@ -57,7 +55,7 @@ absl::Status LowRankSession::Consume(int round, std::span<const float> mean) {
   }
   if (round == 0) {
     std::copy(mean.begin(), mean.end(), p_.begin());
-    Orthonormalize(p_, rows_, step_rng_, 0);  // line 5
+    Orthonormalize(p_, shape_.rows, step_rng_, 0);  // line 5
     stage_ = Stage::kProduce1;
   } else {
     std::copy(mean.begin(), mean.end(), mean_q_.begin());
@@ -72,15 +70,17 @@ void LowRankSession::Commit() {
   const auto is_zero = [](float value) { return value == 0; };
   if (std::all_of(mean_q_.begin(), mean_q_.end(), is_zero)) return;
   std::copy(mean_q_.begin(), mean_q_.end(), warm_q_.begin());
-  for (size_t start = 0; start < warm_q_.size(); start += cols_) {
-    const std::span<float> column = std::span(warm_q_).subspan(start, cols_);
+  for (size_t start = 0; start < warm_q_.size(); start += shape_.cols) {
+    const std::span<float> column = std::span(warm_q_).subspan(start, shape_.cols);
     // Blocks up to rows * rank of the step's numbers belong to Orthonormalize.
     if (std::all_of(column.begin(), column.end(), is_zero)) FillNearlyNormal(step_rng_, p_.size() + start, column);
   }
-  ScaleColumns(warm_q_, cols_);
+  ScaleColumns(warm_q_, shape_.cols);
 }
 
-void LowRankSession::Save(StateWriter& out) const { out.Floats("warm_start", warm_q_, Shape({rank_, cols_})); }
+void LowRankSession::Save(StateWriter& out) const {
+  out.Floats("warm_start", warm_q_, Shape({shape_.rank, shape_.cols}));
+}
 
 absl::Status LowRankSession::Load(const StateReader& in) {
   LACONIC_ASSIGN_OR_RETURN(const std::span<const float> saved, in.Floats("warm_start"));
@@ -99,20 +99,8 @@ absl::Status LowRankSession::Expect(Stage stage) const {
 }
 
 void LowRankSession::Reconstruct(std::span<float> mean) {
-  Product(mean_q_, mean);
-  if (residual_.empty()) return;
-  const LowRankFactors local = {.rows = rows_, .cols = cols_, .rank = rank_, .p = p_, .q = local_q_};
-  ForEachProductTile(local, [&](size_t offset, std::span<const float> tile) {
-    float* const m = residual_.data() + offset;
-    for (size_t t = 0; t < tile.size(); ++t) m[t] -= tile[t];
-  });
-}
-
-void LowRankSession::Product(std::span<const float> q, std::span<float> y) const {
-  const LowRankFactors factors = {.rows = rows_, .cols = cols_, .rank = rank_, .p = p_, .q = q};
-  ForEachProductTile(factors, [&](size_t offset, std::span<const float> tile) {
-    std::copy(tile.begin(), tile.end(), y.begin() + static_cast<ptrdiff_t>(offset));
-  });
+  if (residual_.empty()) return MeanReconstruction(mean);
+  kernels::AddProductAndProduct(shape_, p_, local_q_, -1.0f, mean_q_, AllRows(), residual_, mean);
 }
 
 absl::Status CheckLowRankProduct(std::span<const float> x, std::span<const float> product) {

@@ -1,12 +1,11 @@
-// Arithmetic on the thin factors of a low-rank approximation, with the same bits on every machine: fixed order, each
-// operation rounded. A factor is `rank` columns, one after another.
+// What is done to the thin factors of a low-rank approximation alone, with the same bits on every machine: fixed order,
+// each operation rounded. A factor is `rank` columns, one after another. Products with whole matrices are in
+// kernels/matrix.h.
 //
 // No BLAS: its kernels differ between CPUs, and Debian's serial OpenBLAS hands two threads the same buffer when they
 // call it at once (seen in tests/comm/strategy_test.cc: one wrong product in 150 processes).
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -27,44 +26,8 @@ void FillNearlyNormal(const CounterRng& rng, uint64_t first_block, std::span<flo
 // never worse.
 void Orthonormalize(std::span<float> factor, size_t rows, const CounterRng& rng, uint64_t first_block);
 
-// P = M Q, each element summed in eight lanes along the row.
-//   m: rows x cols, row-major.   q: rank columns of cols.   p: rank columns of rows, overwritten.
-void MultiplyMatrixByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> q, size_t rank,
-                            std::span<float> p);
-
-// Q = M^T P, each element summed down the column, four rows at a time. Same layouts; q is overwritten.
-void MultiplyTransposeByFactor(std::span<const float> m, size_t rows, size_t cols, std::span<const float> p,
-                               size_t rank, std::span<float> q);
-
 // Multiplies each column by the power of two that brings its largest magnitude into [0.5, 1), so that repeated products
 // neither overflow nor vanish. Directions stay as they are, bit for bit (short of denormals). Zero columns stay.
 void ScaleColumns(std::span<float> factor, size_t rows);
-
-// A low-rank matrix P Q^T.
-struct LowRankFactors {
-  size_t rows = 0;
-  size_t cols = 0;
-  size_t rank = 0;
-  std::span<const float> p;  // rank columns of `rows`
-  std::span<const float> q;  // rank columns of `cols`
-};
-
-inline constexpr size_t kProductTile = 256;  // floats; a tile and its part of Q stay in the first-level cache
-
-// tile[t] = sum over k of P(row, k) Q(first_col + t, k), from +0 in the order of k.
-void ProductTile(const LowRankFactors& factors, size_t row, size_t first_col, std::span<float> tile);
-
-// Calls sink(offset, tile) for all of P Q^T in row-major order, `offset` being the first element's position.
-template <typename Sink>
-void ForEachProductTile(const LowRankFactors& factors, Sink&& sink) {
-  std::array<float, kProductTile> buffer;
-  for (size_t row = 0; row < factors.rows; ++row) {
-    for (size_t col = 0; col < factors.cols; col += kProductTile) {
-      const std::span<float> tile = std::span(buffer).first(std::min(kProductTile, factors.cols - col));
-      ProductTile(factors, row, col, tile);
-      sink(row * factors.cols + col, std::span<const float>(tile));
-    }
-  }
-}
 
 }  // namespace laconic::internal

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
 #include <algorithm>
 #include <array>
@@ -200,61 +199,6 @@ TEST(ScaleColumns, AnyColumn_KeepsItsRatiosAndReachesOneHalf) {
   std::vector<float> q = {3, -6, 0, 0, 1e-40f, 1e30f};
   ScaleColumns(q, 2);
   EXPECT_THAT(q, ElementsAre(0.375f, -0.75f, 0, 0, 0, ::testing::AllOf(::testing::Ge(0.5f), ::testing::Lt(1.0f))));
-}
-
-RC_GTEST_PROP(ProductTile, AnyShape_EqualsTheDefinitionBitForBit, ()) {
-  const auto rows = *rc::gen::inRange<size_t>(1, 6);
-  const auto cols = *rc::gen::inRange<size_t>(1, 600);  // up to three tiles
-  const auto rank = *rc::gen::inRange<size_t>(1, 10);   // whole fours and what is left
-  const auto seed = *rc::gen::arbitrary<uint64_t>();
-  const std::vector<float> p = Random(rows * rank, seed);
-  const std::vector<float> q = Random(cols * rank, seed + 1);
-  std::vector<float> y(rows * cols, kNan);
-  ForEachProductTile({.rows = rows, .cols = cols, .rank = rank, .p = p, .q = q},
-                     [&](size_t offset, std::span<const float> tile) {
-                       std::copy(tile.begin(), tile.end(), y.begin() + static_cast<ptrdiff_t>(offset));
-                     });
-  const std::vector<float> expected = Product(rows, cols, p, q);
-  RC_ASSERT(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) == 0);
-}
-
-TEST(Matrix, Products_AreThoseOfTheRowMajorMatrix) {
-  const std::vector<float> m = {1, 2, 3, 4, 5, 6};  // 2 x 3
-  std::vector<float> p(4);
-  MultiplyMatrixByFactor(m, 2, 3, std::vector<float>{1, 0, 0, 1, 1, 1}, 2, p);
-  EXPECT_THAT(p, ElementsAre(1, 4, 6, 15));
-  std::vector<float> q(6, kNan);  // what lies there is not read
-  MultiplyTransposeByFactor(m, 2, 3, std::vector<float>{1, 0, 1, -1}, 2, q);
-  EXPECT_THAT(q, ElementsAre(1, 2, 3, -3, -3, -3));
-}
-
-TEST(Matrix, Products_OfAnyShape_AreThoseInDoublePrecision) {
-  for (const auto& [rows, cols, rank] :
-       {std::array<size_t, 3>{1, 1, 1}, {5, 7, 2}, {4, 8, 3}, {33, 17, 5}, {8, 100, 4}}) {
-    const std::vector<float> m = Random(rows * cols, 1), q = Random(cols * rank, 2), p_in = Random(rows * rank, 3);
-    std::vector<float> p(rows * rank), q_out(cols * rank);
-    MultiplyMatrixByFactor(m, rows, cols, q, rank, p);
-    MultiplyTransposeByFactor(m, rows, cols, p_in, rank, q_out);
-    for (size_t k = 0; k < rank; ++k) {
-      for (size_t i = 0; i < rows; ++i) {
-        double sum = 0, size = 0;
-        for (size_t j = 0; j < cols; ++j) {
-          const double term = static_cast<double>(m[i * cols + j]) * q[k * cols + j];
-          sum += term, size += std::abs(term);
-        }
-        // Each of the `cols` terms passes through at most cols + 1 roundings of relative 2^-24.
-        EXPECT_NEAR(p[k * rows + i], sum, (cols + 1) * 0x1p-24 * size);
-      }
-      for (size_t j = 0; j < cols; ++j) {
-        double sum = 0, size = 0;
-        for (size_t i = 0; i < rows; ++i) {
-          const double term = static_cast<double>(m[i * cols + j]) * p_in[k * rows + i];
-          sum += term, size += std::abs(term);
-        }
-        EXPECT_NEAR(q_out[k * cols + j], sum, (rows + 1) * 0x1p-24 * size);
-      }
-    }
-  }
 }
 
 // ---- One message ----
