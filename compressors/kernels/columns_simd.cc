@@ -13,15 +13,15 @@ using namespace scalar;
 #else
 namespace {
 
-using Doubles = hn::CappedTag<double, 8>;
-constexpr size_t kDoubles = hn::MaxLanes(Doubles());
+using ColumnDoubles = hn::CappedTag<double, 8>;
+constexpr size_t kDoubles = hn::MaxLanes(ColumnDoubles());
 
 // The sum of term(i), a vector of the terms i .. i + kDoubles, for i < whole; then of rest(i), one term.
 template <typename Term, typename Rest>
 HWY_INLINE double SumInEight(size_t count, const Term& term, const Rest& rest) {
-  const Doubles d;
+  const ColumnDoubles d;
   constexpr size_t kSums = 8 / kDoubles;
-  hn::Vec<Doubles> sums[kSums];
+  hn::Vec<ColumnDoubles> sums[kSums];
   for (size_t v = 0; v < kSums; ++v) sums[v] = hn::Zero(d);
   size_t i = 0;
   for (; i + 8 <= count; i += 8) {
@@ -34,29 +34,30 @@ HWY_INLINE double SumInEight(size_t count, const Term& term, const Rest& rest) {
          ((partial[2] + partial[6]) + (partial[3] + partial[7]));
 }
 
-HWY_INLINE hn::Vec<Doubles> Widened(const float* x) {
-  const Doubles d;
-  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, Doubles>(), x));
+HWY_INLINE hn::Vec<ColumnDoubles> Widened(const float* x) {
+  const ColumnDoubles d;
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, ColumnDoubles>(), x));
 }
 
 }  // namespace
 
 double SquaredLength(std::span<const double> x) {
   const auto square = [&](size_t i) HWY_ATTR {
-    const auto values = hn::LoadU(Doubles(), x.data() + i);
+    const auto values = hn::LoadU(ColumnDoubles(), x.data() + i);
     return hn::Mul(values, values);
   };
   return SumInEight(x.size(), square, [&](size_t i) { return x[i] * x[i]; });
 }
 
 double Dot(std::span<const double> x, std::span<const float> y) {
-  const auto product = [&](size_t i)
-                           HWY_ATTR { return hn::Mul(hn::LoadU(Doubles(), x.data() + i), Widened(y.data() + i)); };
+  const auto product = [&](size_t i) HWY_ATTR {
+    return hn::Mul(hn::LoadU(ColumnDoubles(), x.data() + i), Widened(y.data() + i));
+  };
   return SumInEight(x.size(), product, [&](size_t i) { return x[i] * static_cast<double>(y[i]); });
 }
 
 void SubtractScaled(double factor, std::span<const float> y, std::span<double> x) {
-  const Doubles d;
+  const ColumnDoubles d;
   const auto factors = hn::Set(d, factor);
   size_t i = 0;
   for (; i + kDoubles <= x.size(); i += kDoubles) {

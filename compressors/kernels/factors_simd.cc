@@ -17,16 +17,16 @@ namespace {
 // y = or += (kMore) the K terms of one tile: R rows of y, kTileCols floats apart.   factors: R x K.
 template <size_t K, bool kMore>
 void TileProduct(const float* HWY_RESTRICT factors, const float* HWY_RESTRICT q, size_t q_stride, size_t rows,
-                 size_t count, const Ahead& ahead, float* HWY_RESTRICT y) {
-  const Floats d;
+                 size_t count, const NextTile& ahead, float* HWY_RESTRICT y) {
+  const TileFloats d;
   size_t j = 0;
   for (; j + kWidth <= count; j += kWidth) {
     if (j % kLineFloats == 0) ahead.Prefetch(j);
-    Vector columns[K];
+    TileVector columns[K];
     for (size_t k = 0; k < K; ++k) columns[k] = hn::LoadU(d, q + k * q_stride + j);
     for (size_t r = 0; r < rows; ++r) {
       float* const out = y + r * kTileCols + j;
-      Vector sum = hn::Mul(hn::Set(d, factors[r * K]), columns[0]);
+      TileVector sum = hn::Mul(hn::Set(d, factors[r * K]), columns[0]);
       if constexpr (kMore) sum = hn::Add(hn::Load(d, out), sum);
       for (size_t k = 1; k < K; ++k) sum = hn::Add(sum, hn::Mul(hn::Set(d, factors[r * K + k]), columns[k]));
       hn::Store(sum, d, out);
@@ -44,7 +44,7 @@ void TileProduct(const float* HWY_RESTRICT factors, const float* HWY_RESTRICT q,
 
 // y = the tile of P Q^T, rows kTileCols floats apart.
 HWY_INLINE void ProductOfTile(const MatrixShape& shape, const float* p, const float* q, const Tile& tile,
-                              const Ahead& ahead, float* y) {
+                              const NextTile& ahead, float* y) {
   ForEachChunk(shape.rank, [&](size_t k, auto chunk) HWY_ATTR {
     constexpr size_t K = chunk;
     float factors[kTileRows * K];
@@ -58,8 +58,8 @@ HWY_INLINE void ProductOfTile(const MatrixShape& shape, const float* p, const fl
 }
 
 HWY_INLINE void AddScaled(const float* HWY_RESTRICT y, float scale, size_t count, float* HWY_RESTRICT acc) {
-  const Floats d;
-  const Vector factor = hn::Set(d, scale);
+  const TileFloats d;
+  const TileVector factor = hn::Set(d, scale);
   size_t j = 0;
   for (; j + kWidth <= count; j += kWidth) {
     hn::StoreU(hn::Add(hn::LoadU(d, acc + j), hn::Mul(factor, hn::Load(d, y + j))), d, acc + j);
@@ -74,8 +74,9 @@ HWY_INLINE void Reconstruct(const MatrixShape& shape, const float* p, const floa
   HWY_ALIGN float product[kTileRows * kTileCols];
   ForEachTile<kTileRows>(rows, {0, shape.cols}, [&](const Tile& tile, const Tile& next) HWY_ATTR {
     const size_t offset = tile.row * shape.cols + tile.col;
-    Ahead ahead(next, shape.cols);
+    NextTile ahead(next, shape.cols);
     ahead.Add(acc);
+    if (!streamed) ahead.Add(y);
     if (!y.empty()) {
       ProductOfTile(shape, p, q_y, tile, ahead, product);
       for (size_t r = 0; r < tile.rows; ++r) {
@@ -83,7 +84,7 @@ HWY_INLINE void Reconstruct(const MatrixShape& shape, const float* p, const floa
       }
     }
     if (!acc.empty()) {
-      ProductOfTile(shape, p, q_acc, tile, y.empty() ? ahead : Ahead({}, 0), product);
+      ProductOfTile(shape, p, q_acc, tile, y.empty() ? ahead : NextTile({}, 0), product);
       for (size_t r = 0; r < tile.rows; ++r) {
         AddScaled(product + r * kTileCols, scale, tile.cols, acc.data() + offset + r * shape.cols);
       }

@@ -19,19 +19,19 @@ namespace {
 // (from one to the next q_stride floats), `count` of them, a multiple of 16.
 template <size_t R, size_t K>
 void AddDots(const float* HWY_RESTRICT x, const float* HWY_RESTRICT q, size_t q_stride, size_t count,
-             const Ahead& ahead, float* HWY_RESTRICT partial) {
-  const Floats d;
+             const NextTile& ahead, float* HWY_RESTRICT partial) {
+  const TileFloats d;
   for (size_t lane = 0; lane < kDotLanes; lane += kWidth) {
-    Vector sums[R][K];
+    TileVector sums[R][K];
     for (size_t r = 0; r < R; ++r) {
       for (size_t k = 0; k < K; ++k) sums[r][k] = hn::Load(d, partial + (r * K + k) * kDotLanes + lane);
     }
     for (size_t j = lane; j < count; j += kDotLanes) {
       if (lane == 0) ahead.Prefetch(j);
-      Vector columns[K];
+      TileVector columns[K];
       for (size_t k = 0; k < K; ++k) columns[k] = hn::LoadU(d, q + k * q_stride + j);
       for (size_t r = 0; r < R; ++r) {
-        const Vector row = hn::Load(d, x + r * kTileCols + j);
+        const TileVector row = hn::Load(d, x + r * kTileCols + j);
         for (size_t k = 0; k < K; ++k) sums[r][k] = hn::Add(sums[r][k], hn::Mul(row, columns[k]));
       }
     }
@@ -47,8 +47,8 @@ constexpr size_t kDotRows = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 4 : 2;
 // partial: kTileRows x K x 16 floats.
 template <size_t K>
 HWY_INLINE void AddTileDots(const float* x, size_t rows, const float* q, size_t q_stride, size_t count,
-                            const Ahead& ahead, float* partial) {
-  const Ahead nothing({}, 0);
+                            const NextTile& ahead, float* partial) {
+  const NextTile nothing({}, 0);
   size_t r = 0;
   for (; r + kDotRows <= rows; r += kDotRows) {
     AddDots<kDotRows, K>(x + r * kTileCols, q, q_stride, count, r == 0 ? ahead : nothing, partial + r * K * kDotLanes);
@@ -80,8 +80,9 @@ void MultiplyByFactor(const MatrixShape& shape, const Message& m, std::span<cons
       // Zeros to the end of the last sixteen add nothing: no partial sum is ever -0.
       if (whole < tile.cols) std::fill(x + r * kTileCols + tile.cols, x + r * kTileCols + whole + kDotLanes, 0.0f);
     }
-    Ahead ahead(next, cols);
+    NextTile ahead(next, cols);
     for (const std::span<const float> array : {m.gradient, m.momentum, m.shift, m.error}) ahead.Add(array);
+    if (!streamed) ahead.Add(formed);
     if (tile.col == 0) std::fill(partial.begin(), partial.end(), 0.0f);
     ForEachChunk(shape.rank, [&](size_t k, auto chunk) HWY_ATTR {
       constexpr size_t K = chunk;
@@ -93,7 +94,7 @@ void MultiplyByFactor(const MatrixShape& shape, const Message& m, std::span<cons
         for (size_t c = 0; c < K; ++c) {
           std::copy(columns + c * cols + whole, columns + c * cols + tile.cols, padded + c * kDotLanes);
         }
-        AddTileDots<K>(x + whole, tile.rows, padded, kDotLanes, kDotLanes, Ahead({}, 0), sums);
+        AddTileDots<K>(x + whole, tile.rows, padded, kDotLanes, kDotLanes, NextTile({}, 0), sums);
       }
       if (tile.col + tile.cols < cols) return;
       for (size_t r = 0; r < tile.rows; ++r) {
@@ -120,23 +121,23 @@ constexpr size_t kTransposeRows = 8;
 // q_stride floats), `count` columns wide. factors: R x K.
 template <size_t R, size_t K>
 void AddRows(const float* HWY_RESTRICT x, size_t x_stride, const float* HWY_RESTRICT factors, size_t count,
-             const Ahead& ahead, float* HWY_RESTRICT q, size_t q_stride) {
-  const Floats d;
+             const NextTile& ahead, float* HWY_RESTRICT q, size_t q_stride) {
+  const TileFloats d;
   constexpr size_t kVectors = 2;
   size_t j = 0;
   for (; j + kVectors * kWidth <= count; j += kVectors * kWidth) {
     for (size_t line = 0; line < kVectors * kWidth; line += kLineFloats) {
       if ((j + line) % kLineFloats == 0) ahead.Prefetch(j + line);
     }
-    Vector sums[K][kVectors];
+    TileVector sums[K][kVectors];
     for (size_t k = 0; k < K; ++k) {
       for (size_t v = 0; v < kVectors; ++v) sums[k][v] = hn::LoadU(d, q + k * q_stride + j + v * kWidth);
     }
     for (size_t r = 0; r < R; ++r) {
-      Vector row[kVectors];
+      TileVector row[kVectors];
       for (size_t v = 0; v < kVectors; ++v) row[v] = hn::LoadU(d, x + r * x_stride + j + v * kWidth);
       for (size_t k = 0; k < K; ++k) {
-        const Vector factor = hn::Set(d, factors[r * K + k]);
+        const TileVector factor = hn::Set(d, factors[r * K + k]);
         for (size_t v = 0; v < kVectors; ++v) sums[k][v] = hn::Add(sums[k][v], hn::Mul(row[v], factor));
       }
     }
@@ -159,7 +160,7 @@ void MultiplyTransposeByFactor(const MatrixShape& shape, std::span<const float> 
     std::fill(q.data() + k * shape.cols + cols.begin, q.data() + k * shape.cols + cols.end, 0.0f);
   }
   ForEachTile<kTransposeRows>({0, shape.rows}, cols, [&](const Tile& tile, const Tile& next) HWY_ATTR {
-    Ahead ahead(next, shape.cols);
+    NextTile ahead(next, shape.cols);
     ahead.Add(m);
     const float* const x = m.data() + tile.row * shape.cols + tile.col;
     ForEachChunk(shape.rank, [&](size_t k, auto chunk) HWY_ATTR {

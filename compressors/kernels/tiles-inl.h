@@ -28,16 +28,16 @@ namespace laconic::kernels::HWY_NAMESPACE {
 namespace {
 
 // Vectors of at most 16 floats: one sixteenth of a row's columns is one partial sum, whatever the width.
-using Floats = hn::CappedTag<float, kDotLanes>;
-using Vector = hn::Vec<Floats>;
-constexpr size_t kWidth = hn::MaxLanes(Floats());
+using TileFloats = hn::CappedTag<float, kDotLanes>;
+using TileVector = hn::Vec<TileFloats>;
+constexpr size_t kWidth = hn::MaxLanes(TileFloats());
 
 // Measured on 4096 x 4096: 128 or 512 columns are 5 to 10 % slower, prefetching a whole tile at once 10 %.
 constexpr size_t kTileCols = 256;
 constexpr size_t kTileRows = 4;
 constexpr size_t kLineFloats = 16;
-// From 16 MiB on a result has left most second-level caches, and soon the third, when it is read again.
-constexpr size_t kStreamedElements = size_t{1} << 22;
+// Results from 4 MiB on are written past the caches: they would only evict what is still to be read.
+constexpr size_t kStreamedElements = size_t{1} << 20;
 
 HWY_INLINE void PrefetchLine(const float* line) { __builtin_prefetch(line, 0, 2); }
 
@@ -79,10 +79,10 @@ HWY_INLINE void ForEachTile(Range rows, Range cols, const Body& body) {
   }
 }
 
-// The rows of a tile in up to four arrays, to be prefetched a line of each at a time.
-class Ahead {
+// The rows of a tile in up to five arrays, to be prefetched a line of each at a time.
+class NextTile {
  public:
-  Ahead(const Tile& next, size_t cols) : tile_(next), cols_(cols) {}
+  NextTile(const Tile& next, size_t cols) : tile_(next), cols_(cols) {}
   void Add(std::span<const float> array) {
     if (array.empty()) return;
     for (size_t r = 0; r < tile_.rows; ++r) rows_[count_++] = array.data() + (tile_.row + r) * cols_ + tile_.col;
@@ -94,7 +94,7 @@ class Ahead {
   }
 
  private:
-  static constexpr size_t kMostRows = 16;
+  static constexpr size_t kMostRows = 5 * kTileRows;
   const Tile tile_;
   const size_t cols_;
   size_t count_ = 0;
@@ -107,7 +107,7 @@ HWY_INLINE void Write(const float* HWY_RESTRICT from, size_t count, bool streame
     std::memcpy(to, from, count * sizeof(float));
     return;
   }
-  const Floats d;
+  const TileFloats d;
   const size_t misaligned = reinterpret_cast<uintptr_t>(to) / sizeof(float) % kLineFloats;
   size_t i = 0;
   if (misaligned != 0) {
