@@ -1,0 +1,91 @@
+// `laconic bench allreduce | allgather | ps`: one tensor a step through the library's own strategies, timed, counted
+// and checked.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "laconic/comm/collectives/pipeline.h"
+#include "laconic/comm/transport/paced.h"
+#include "laconic/comm/transport/transport.h"
+#include "tools/specs.h"
+
+namespace laconic::tools {
+
+enum class Pattern {
+  kAllreduce,  // any strategy; the baseline is the dense allreduce
+  kAllgather,  // strategy gather; the baseline gathers float32
+  kPs,         // strategy scatter with few owners; the baseline is a server of float32
+};
+
+// A spec as it takes part in a run.
+struct Contender {
+  std::string spec;  // as asked
+  Pipeline pipeline;
+  bool baseline = false;
+};
+
+struct CollectiveOptions {
+  Pattern pattern = Pattern::kAllreduce;
+  std::vector<Contender> contenders;  // the baseline first
+  std::vector<uint64_t> sizes_bytes;  // ascending, multiples of 4
+  int repetitions = 20, warmup = 5;   // at most; a row that takes longer than row_seconds ends after 5
+  double row_seconds = 2;             // infinity: every repetition
+  int rounds = 100;                   // of the error after many rounds
+  bool check = true;                  // #wrong
+  uint64_t seed = 1;
+  std::optional<LinkModel> link;  // emulated
+  absl::Duration timeout = absl::Seconds(120);
+};
+
+struct CollectiveRow {
+  std::string spec, runs_as;
+  bool baseline = false;
+  uint64_t size_bytes = 0, count = 0;
+  std::vector<double> seconds;                                          // of each repetition, on its slowest rank
+  double encode_seconds = 0, exchange_seconds = 0, decode_seconds = 0;  // medians of that rank's
+  double bus_factor = 0;                                                // bus bandwidth over algorithm bandwidth
+  std::optional<uint64_t> wrong;  // elements, over all ranks; nullopt: not checked
+  double wire_bytes = 0;          // sent a step by the rank that sends most
+  double ratio = 0;               // the baseline's wire bytes over these; 0 where there are none
+  double error_one_round = 0, error_after_rounds = 0;
+  uint64_t rounds_size_bytes = 0;  // of the tensor that error_after_rounds was measured on
+  std::optional<double>
+      break_even_bits_per_second;  // below it this beats the baseline; nullopt: never; kAnyLink: always
+
+  double median_seconds() const;
+  double p99_seconds() const;
+};
+inline constexpr double kAnyLink = 1e18;
+
+// Copying one rank's tensor once, on all ranks at a time: what memory alone would take.
+struct MemcpyRow {
+  uint64_t size_bytes = 0;
+  std::vector<double> seconds;  // on the slowest rank
+};
+
+// Where rows go as they are measured; called on rank 0 only.
+struct CollectiveSink {
+  std::function<void(const MemcpyRow&)> on_memcpy;
+  std::function<void(const CollectiveRow&)> on_row;
+  std::function<void(const std::string&)> on_progress;
+};
+
+// A spec under `pattern`, with the strategy it takes there where it names none. InvalidArgument for a strategy that is
+// not the pattern's.   owners: of kPs.
+absl::StatusOr<Contender> MakeContender(Pattern pattern, const AskedPipeline& asked, int owners);
+// The uncompressed one of the pattern.
+absl::StatusOr<Contender> MakeBaseline(Pattern pattern, int owners);
+
+// At each rank: measures every contender at every size. Collective.
+absl::Status RunCollective(const CollectiveOptions& options, std::unique_ptr<Transport> transport,
+                           const CollectiveSink& sink);
+
+}  // namespace laconic::tools
