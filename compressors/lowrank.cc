@@ -6,7 +6,6 @@
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
-#include "compressors/kernels/matrix.h"
 #include "compressors/lowrank_session.h"
 #include "compressors/matrix.h"
 #include "fmt/format.h"
@@ -20,9 +19,6 @@ namespace {
 struct Factors {
   kernels::MatrixShape shape;
   std::span<float> p, q;
-
-  kernels::Range all_rows() const { return {0, shape.rows}; }
-  kernels::Range all_cols() const { return {0, shape.cols}; }
 };
 
 Factors WorkFactors(const Shape& shape, size_t rank) {
@@ -106,7 +102,7 @@ absl::StatusOr<size_t> LowRank::EncodeResidual(const Message& message, const Sha
   LACONIC_RETURN_IF_ERROR(CheckFloats("lowrank", residual.size(), shape));
   LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, EncodeMessage(message, shape, key, residual, body));
   const Factors factors = WorkFactors(shape, RankOf(shape));  // those of the body
-  kernels::AddProduct(factors.shape, factors.p, factors.q, -1.0f, factors.all_rows(), residual);
+  AddProduct(factors.shape, factors.p, factors.q, -1.0f, residual);
   return body_bytes;
 }
 
@@ -124,13 +120,13 @@ absl::StatusOr<size_t> LowRank::EncodeMessage(const Message& message, const Shap
   FillNearlyNormal(rng, 0, factors.q);
   for (int iteration = 0; iteration <= iterations_; ++iteration) {
     if (iteration == 0) {
-      kernels::MultiplyByFactor(factors.shape, message, factors.q, factors.all_rows(), formed, factors.p);
+      MultiplyByFactor(factors.shape, message, factors.q, formed, factors.p);
     } else {
-      kernels::MultiplyByFactor(factors.shape, x, factors.q, factors.all_rows(), {}, factors.p);
+      MultiplyByFactor(factors.shape, x, factors.q, {}, factors.p);
     }
     LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.p));
     Orthonormalize(factors.p, factors.shape.rows, rng, after_start);
-    kernels::MultiplyTransposeByFactor(factors.shape, x, factors.p, factors.all_cols(), factors.q);
+    MultiplyTransposeByFactor(factors.shape, x, factors.p, factors.q);
     LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, factors.q));
     if (iteration < iterations_) ScaleColumns(factors.q, factors.shape.cols);
   }
@@ -151,7 +147,7 @@ absl::Status LowRank::DecodeAdd(std::span<const std::byte> body, const Shape& sh
   LACONIC_RETURN_IF_ERROR(CheckFactorFinite("P", factors.p));
   LACONIC_RETURN_IF_ERROR(CheckFactorFinite("Q", factors.q));
   if (MayOverflow(factors)) LACONIC_RETURN_IF_ERROR(CheckProductFinite(factors));
-  kernels::AddProduct(factors.shape, factors.p, factors.q, scale, factors.all_rows(), acc);
+  AddProduct(factors.shape, factors.p, factors.q, scale, acc);
   return absl::OkStatus();
 }
 

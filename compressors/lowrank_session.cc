@@ -5,7 +5,6 @@
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
-#include "compressors/matrix.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 
@@ -34,13 +33,13 @@ absl::Status LowRankSession::Produce(int round, const Message& message, std::spa
   const std::span<const float> x = residual_.empty() ? message.gradient : std::span<const float>(residual_);
   if (round == 0) {
     LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce0));
-    kernels::MultiplyByFactor(shape_, message, warm_q_, AllRows(), residual_, out);  // Algorithm 1, line 3
+    MultiplyByFactor(shape_, message, warm_q_, residual_, out);  // Algorithm 1, line 3
     LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, out));
     stage_ = Stage::kConsume0;
     return absl::OkStatus();
   }
   LACONIC_RETURN_IF_ERROR(Expect(Stage::kProduce1));
-  kernels::MultiplyTransposeByFactor(shape_, x, p_, AllCols(), local_q_);  // line 6
+  MultiplyTransposeByFactor(shape_, x, p_, local_q_);  // line 6
   LACONIC_RETURN_IF_ERROR(CheckLowRankProduct(x, local_q_));
   std::copy(local_q_.begin(), local_q_.end(), out.begin());
   stage_ = Stage::kConsume1;
@@ -100,7 +99,7 @@ absl::Status LowRankSession::Expect(Stage stage) const {
 
 void LowRankSession::Reconstruct(std::span<float> mean) {
   if (residual_.empty()) return MeanReconstruction(mean);
-  kernels::AddProductAndProduct(shape_, p_, local_q_, -1.0f, mean_q_, AllRows(), residual_, mean);
+  AddProductAndProduct(shape_, p_, local_q_, -1.0f, mean_q_, residual_, mean);
 }
 
 absl::Status CheckLowRankProduct(std::span<const float> x, std::span<const float> product) {

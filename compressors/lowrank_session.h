@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "compressors/kernels/matrix.h"
+#include "compressors/matrix.h"
 #include "laconic/compressors/compressor.h"
 
 namespace laconic::internal {
@@ -33,8 +33,8 @@ class LowRankSession : public LinearSession {
   // FailedPrecondition when rounds are called out of order, here and in Consume.
   absl::Status Produce(int round, const Message& message, std::span<float> out) override;
   absl::Status Consume(int round, std::span<const float> mean) override;
-  void LocalReconstruction(std::span<float> y) const override { kernels::Product(shape_, p_, local_q_, AllRows(), y); }
-  void MeanReconstruction(std::span<float> y) const override { kernels::Product(shape_, p_, mean_q_, AllRows(), y); }
+  void LocalReconstruction(std::span<float> y) const override { Product(shape_, p_, local_q_, y); }
+  void MeanReconstruction(std::span<float> y) const override { Product(shape_, p_, mean_q_, y); }
   void Reconstruct(std::span<float> mean) override;
   void Commit() override;
 
@@ -46,8 +46,6 @@ class LowRankSession : public LinearSession {
   enum class Stage { kIdle, kProduce0, kConsume0, kProduce1, kConsume1, kDone };
 
   absl::Status Expect(Stage stage) const;
-  kernels::Range AllRows() const { return {0, shape_.rows}; }
-  kernels::Range AllCols() const { return {0, shape_.cols}; }
 
   kernels::MatrixShape shape_;
   std::vector<float> warm_q_;                // lasts from step to step

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "compressors/kernels/kernels.h"
-#include "compressors/kernels/matrix.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/scratch.h"
 
 namespace laconic::internal {
@@ -30,6 +30,15 @@ bool OrthonormalizeColumn(std::span<const float> earlier, std::span<float> colum
   if (length <= kDependent * length_before) return false;
   for (size_t i = 0; i < rows; ++i) column[i] = static_cast<float>(work[i] / length);
   return true;
+}
+
+// Calls body(rows) for the rows of a matrix in pieces of about 2^17 elements, in which waking a thread is lost.
+template <typename Body>
+void ForRows(const kernels::MatrixShape& shape, const Body& body) {
+  constexpr size_t kPieceElements = size_t{1} << 17;
+  constexpr size_t kRows = 4;  // kernels take as many at a time
+  const size_t grain = (kPieceElements / std::max<size_t>(shape.cols, 1) + kRows) / kRows * kRows;
+  ParallelFor(shape.rows, grain, [&](size_t begin, size_t end) { body(kernels::Range{begin, end}); });
 }
 
 }  // namespace
@@ -65,6 +74,35 @@ void ScaleColumns(std::span<float> factor, size_t rows) {
     const double scale = std::ldexp(1.0, -exponent);
     for (float& value : column) value = static_cast<float>(static_cast<double>(value) * scale);
   }
+}
+
+void MultiplyByFactor(const kernels::MatrixShape& shape, const Message& m, std::span<const float> q,
+                      std::span<float> formed, std::span<float> p) {
+  ForRows(shape, [&](kernels::Range rows) { kernels::MultiplyByFactor(shape, m, q, rows, formed, p); });
+}
+
+void MultiplyTransposeByFactor(const kernels::MatrixShape& shape, std::span<const float> m, std::span<const float> p,
+                               std::span<float> q) {
+  constexpr size_t kGrain = 256;  // columns: threads share the rows, so that no sum is cut
+  ParallelFor(shape.cols, kGrain, [&](size_t begin, size_t end) {
+    kernels::MultiplyTransposeByFactor(shape, m, p, {begin, end}, q);
+  });
+}
+
+void Product(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q,
+             std::span<float> y) {
+  ForRows(shape, [&](kernels::Range rows) { kernels::Product(shape, p, q, rows, y); });
+}
+
+void AddProduct(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q, float scale,
+                std::span<float> acc) {
+  ForRows(shape, [&](kernels::Range rows) { kernels::AddProduct(shape, p, q, scale, rows, acc); });
+}
+
+void AddProductAndProduct(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q_acc,
+                          float scale, std::span<const float> q_y, std::span<float> acc, std::span<float> y) {
+  ForRows(shape,
+          [&](kernels::Range rows) { kernels::AddProductAndProduct(shape, p, q_acc, scale, q_y, rows, acc, y); });
 }
 
 }  // namespace laconic::internal

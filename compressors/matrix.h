@@ -1,6 +1,5 @@
-// What is done to the thin factors of a low-rank approximation alone, with the same bits on every machine: fixed order,
-// each operation rounded. A factor is `rank` columns, one after another. Products with whole matrices are in
-// kernels/matrix.h.
+// Arithmetic of low-rank approximations, with the same bits on every machine and for any number of threads: fixed
+// order, each operation rounded. A factor is `rank` columns, one after another.
 //
 // No BLAS: its kernels differ between CPUs, and Debian's serial OpenBLAS hands two threads the same buffer when they
 // call it at once (seen in tests/comm/strategy_test.cc: one wrong product in 150 processes).
@@ -10,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "compressors/kernels/matrix.h"
 #include "laconic/base/rng.h"
 
 namespace laconic::internal {
@@ -29,5 +29,17 @@ void Orthonormalize(std::span<float> factor, size_t rows, const CounterRng& rng,
 // Multiplies each column by the power of two that brings its largest magnitude into [0.5, 1), so that repeated products
 // neither overflow nor vanish. Directions stay as they are, bit for bit (short of denormals). Zero columns stay.
 void ScaleColumns(std::span<float> factor, size_t rows);
+
+// The kernels of the same names on all rows or columns, shared among the threads of the scope this thread is in
+// (base/parallel.h).
+void MultiplyByFactor(const kernels::MatrixShape& shape, const Message& m, std::span<const float> q,
+                      std::span<float> formed, std::span<float> p);
+void MultiplyTransposeByFactor(const kernels::MatrixShape& shape, std::span<const float> m, std::span<const float> p,
+                               std::span<float> q);
+void Product(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q, std::span<float> y);
+void AddProduct(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q, float scale,
+                std::span<float> acc);
+void AddProductAndProduct(const kernels::MatrixShape& shape, std::span<const float> p, std::span<const float> q_acc,
+                          float scale, std::span<const float> q_y, std::span<float> acc, std::span<float> y);
 
 }  // namespace laconic::internal

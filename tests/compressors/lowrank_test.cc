@@ -12,6 +12,7 @@
 
 #include "compressors/lowrank_session.h"
 #include "compressors/matrix.h"
+#include "laconic/base/parallel.h"
 
 namespace laconic::internal {
 namespace {
@@ -304,6 +305,50 @@ TEST(LowRank, DamagedBody_IsDataLossThatNamesTheDamage) {
   EXPECT_EQ(error({1, kNan, 3, 4, 5, 6}), "lowrank body: element 1 of P is nan");
   EXPECT_EQ(error({1, 2, 3, 4, 5, kInfinity}), "lowrank body: element 2 of Q is inf");
   EXPECT_EQ(error({1, 1, 1e20f, 1, 1e30f, 1}), "lowrank body: element 7 of P Q^T overflows");
+}
+
+TEST(LowRank, EncodeResidual_IsEncodeOfTheMessageAndWhatItDoesNotSay) {
+  const Shape shape({40, 300});
+  const LowRank codec(3, 1);
+  const std::vector<float> gradient = Random(12'000, 1), error = Random(12'000, 2);
+  Message message(gradient);
+  message.error = error;
+  std::vector<float> formed(12'000), residual(12'000);
+  message.Form(0, formed);
+  std::vector<std::byte> body(codec.MaxBodyBytes(shape)), expected_body(body.size());
+  ASSERT_TRUE(codec.EncodeResidual(message, shape, RngKey{.seed = 5}, residual, body).ok());
+  ASSERT_TRUE(codec.Encode(formed, shape, RngKey{.seed = 5}, expected_body).ok());
+  EXPECT_EQ(body, expected_body);
+  EXPECT_EQ(codec.DecodeAdd(body, shape, -1.0f, formed), absl::OkStatus());
+  EXPECT_EQ(residual, formed);
+}
+
+TEST(LowRank, Threads_ChangeNoBits) {
+  const Shape shape({600, 700});  // four pieces of rows, three of columns
+  const std::vector<float> gradient = Random(420'000, 1), error = Random(420'000, 2);
+  Message message(gradient);
+  message.error = error;
+  const auto step = [&](int threads) {
+    WorkerPool pool(threads);
+    const ParallelScope scope(&pool);
+    const LowRank codec(3, 0);
+    std::vector<float> encoded_residual(420'000), residual(420'000), mean(420'000), acc(420'000);
+    std::vector<std::byte> body(codec.MaxBodyBytes(shape));
+    EXPECT_TRUE(codec.EncodeResidual(message, shape, RngKey{}, encoded_residual, body).ok());
+    EXPECT_EQ(codec.DecodeAdd(body, shape, 0.5f, acc), absl::OkStatus());
+    LowRankSession session(600, 700, 3, kInit);
+    session.Begin(RngKey{}, residual);
+    for (int round = 0; round < 2; ++round) {
+      std::vector<float> floats(session.RoundFloats(round));
+      EXPECT_EQ(session.Produce(round, message, floats), absl::OkStatus());
+      EXPECT_EQ(session.Consume(round, floats), absl::OkStatus());
+    }
+    session.Reconstruct(mean);
+    return std::vector{encoded_residual, acc, residual, mean};
+  };
+  const auto alone = step(1);
+  EXPECT_EQ(step(3), alone);
+  EXPECT_GT(SquaredNorm(alone[3]), 0);
 }
 
 // ---- Rounds that ranks sum ----
