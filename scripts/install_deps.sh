@@ -13,6 +13,7 @@ test_packages=(
   pkg-config libopenmpi-dev openmpi-bin libsimgrid-dev
   libgtest-dev libgmock-dev librapidcheck-dev
   clang-14 libclang-rt-14-dev  # libFuzzer
+  valgrind  # counts the instructions of tests/bench/baseline.json
 )
 case "${1:-}" in
   "") packages+=("${test_packages[@]}") ;;

@@ -30,7 +30,7 @@ build_and_test() {
   local preset=$1 targets=$2
   shift 2
   local switches=(-DLACONIC_WERROR=ON -DLACONIC_BUILD_TESTS=ON)
-  [[ $preset == release ]] && switches+=(-DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON -DLACONIC_BUILD_CLUSTER_SIM=ON)
+  [[ $preset == release ]] && switches+=(-DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON -DLACONIC_BUILD_BENCHMARKS=ON -DLACONIC_BUILD_CLUSTER_SIM=ON)
   cmake --preset "$preset" "${switches[@]}" --log-level=WARNING || return 1
   # shellcheck disable=SC2086
   cmake --build --preset "$preset" --target $targets || return 1
