@@ -22,39 +22,46 @@ class BitWriter {
   // The low `bits` bits of `value`, which has no others set; bits in [0, 64].
   void Put(uint64_t value, int bits) {
     assert((value & ~LowBits(bits)) == 0);
-    pending_ |= value << filled_;
-    filled_ += bits;
-    if (filled_ < 64) return;
-    Store(8);
-    filled_ -= 64;
-    const int taken = bits - filled_;  // of value; filled_ == 0 also covers taken == 64
-    pending_ = filled_ == 0 ? 0 : value >> taken;
+    if (bits > kShort) {
+      PutShort(value & LowBits(32), 32);
+      PutShort(value >> 32, bits - 32);
+    } else {
+      PutShort(value, bits);
+    }
   }
 
   // `zeros` zero bits, then a one.
   void PutUnary(uint64_t zeros) {
-    for (; zeros >= 63; zeros -= 63) Put(0, 63);
-    Put(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
+    for (; zeros >= kShort; zeros -= kShort) PutShort(0, kShort);
+    PutShort(uint64_t{1} << zeros, static_cast<int>(zeros) + 1);
+  }
+
+  // Put for bits in [0, kShort], without a branch that data decides.
+  static constexpr int kShort = 56;
+  void PutShort(uint64_t value, int bits) {
+    pending_ |= value << filled_;
+    filled_ += bits;
+    const auto whole = static_cast<size_t>(filled_) / 8;
+    const size_t room = out_.size() - position_;
+    assert(whole <= room);
+    std::memcpy(out_.data() + position_, &pending_, room >= sizeof(pending_) ? sizeof(pending_) : whole);
+    position_ += whole;
+    pending_ >>= filled_ & ~7;
+    filled_ &= 7;
   }
 
   // Pads the last byte with zeros; the stream must then fill `out`.
   void Finish() {
-    Store(static_cast<size_t>(filled_ + 7) / 8);
+    if (filled_ > 0) out_[position_++] = static_cast<std::byte>(pending_);
     filled_ = 0;
     assert(position_ == out_.size());
   }
 
  private:
-  void Store(size_t bytes) {
-    assert(position_ + bytes <= out_.size());
-    if (bytes > 0) std::memcpy(out_.data() + position_, &pending_, bytes);
-    position_ += bytes;
-  }
-
   std::span<std::byte> out_;
   size_t position_ = 0;
   uint64_t pending_ = 0;
-  int filled_ = 0;  // bits of pending_ in use, < 64
+  int filled_ = 0;  // bits of pending_ in use, < 8
 };
 
 // Reads untrusted bytes. Reading past the end sets a sticky failure and yields zeros. One thread at a time.
@@ -92,13 +99,21 @@ class BitReader {
     return Fail();
   }
 
+  // At least kWindowBits bits from the position on, zeros beyond the end, in Peek(); Skip(bits) moves on by what was
+  // made of them, at most bits_left().
+  static constexpr int kWindowBits = 57;  // what an unaligned load always has after shifting out up to 7 bits
+  uint64_t Peek() const { return Window(); }
+  void Skip(uint64_t bits) {
+    assert(bits <= bits_left());
+    position_ += bits;
+  }
+  uint64_t bits_left() const { return end_ - position_; }
+
   bool ok() const { return !failed_; }
   // Every read was in bounds, less than a byte is left, and it is zero.
   bool AtEnd() const { return ok() && end_ - position_ < 8 && (position_ == end_ || (Window() == 0)); }
 
  private:
-  static constexpr int kWindowBits = 57;  // what an unaligned load always has after shifting out up to 7 bits
-
   // At least kWindowBits bits from position_ on, zeros beyond the end.
   uint64_t Window() const {
     const size_t byte = position_ / 8;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 namespace laconic::internal {
@@ -15,65 +17,69 @@ constexpr size_t kBlock = 128;      // gaps of one packed block
 constexpr int kBlockWidthBits = 7;  // its header: a width in [0, 64]
 constexpr int kMaxRiceParameter = 63;
 constexpr int kParameterBits = 6;
+constexpr int kMostLowBits = 31;     // of a Rice code that is read in a group
+constexpr size_t kLargestGroup = 8;  // Rice codes read from one window of bits
+constexpr uint64_t kTopBit = uint64_t{1} << 63;
 
 constexpr size_t BytesOfBits(uint64_t bits) { return static_cast<size_t>(bits / 8 + (bits % 8 != 0)); }
 
 // Is there only one set of `count` indices below `elements`?
 constexpr bool IsImplied(uint64_t count, uint64_t elements) { return count == 0 || count == elements; }
 
-// Calls visit(gap) for every gap in order.
-template <typename Visit>
-void ForEachGap(std::span<const uint64_t> indices, Visit visit) {
-  visit(indices[0]);
-  for (size_t j = 1; j < indices.size(); ++j) visit(indices[j] - indices[j - 1] - 1);
-}
-
-uint64_t RiceBits(std::span<const uint64_t> indices, int parameter) {
-  uint64_t quotients = 0;
-  ForEachGap(indices, [&](uint64_t gap) { quotients += gap >> parameter; });
-  return indices.size() * (uint64_t{1} + static_cast<uint64_t>(parameter)) + quotients;
-}
-
-// The Rice parameter of the shortest code and its bits. The length is convex in the parameter (going from m to m + 1 it
-// grows by k - sum ceil(floor(g / 2^m) / 2), and that sum falls with m), so walking downhill from the usual guess ends
-// at the least.
-std::pair<int, uint64_t> BestRice(std::span<const uint64_t> indices) {
-  const uint64_t mean_gap = (indices.back() + 1 - indices.size()) / indices.size();
-  const auto guess =
-      static_cast<uint64_t>(0.69 * static_cast<double>(mean_gap));  // ln 2: Rice's own rule for geometric gaps
-  int best = guess == 0 ? 0 : std::bit_width(guess) - 1;
-  uint64_t bits = RiceBits(indices, best);
-  for (const int direction : {+1, -1}) {
-    while (best + direction >= 0 && best + direction <= kMaxRiceParameter) {
-      const uint64_t candidate = RiceBits(indices, best + direction);
-      if (candidate >= bits) break;
-      best += direction;
-      bits = candidate;
-    }
-  }
-  return {best, bits};
-}
-
-// Calls visit(first, size, width) for every packed block.
-template <typename Visit>
-void ForEachBlock(std::span<const uint64_t> indices, Visit visit) {
-  uint64_t next = 0;
+// Calls visit(gaps) for every block of kBlock gaps, the last one perhaps shorter.
+template <typename Index, typename Visit>
+void ForEachBlock(std::span<const Index> indices, Visit visit) {
+  std::array<Index, kBlock> gaps;
+  Index next = 0;
   for (size_t first = 0; first < indices.size(); first += kBlock) {
-    const size_t size = std::min(kBlock, indices.size() - first);
-    uint64_t all = 0;
-    for (const uint64_t index : indices.subspan(first, size)) {
-      all |= index - next;
-      next = index + 1;
-    }
-    visit(first, size, std::bit_width(all));
+    const std::span<const Index> block = indices.subspan(first, std::min(kBlock, indices.size() - first));
+    gaps[0] = block[0] - next;
+    for (size_t j = 1; j < block.size(); ++j) gaps[j] = block[j] - block[j - 1] - 1;
+    next = block.back() + 1;
+    visit(std::span<const Index>(gaps).first(block.size()));
   }
 }
 
-uint64_t PackedBits(std::span<const uint64_t> indices) {
-  uint64_t bits = 0;
-  ForEachBlock(indices,
-               [&](size_t, size_t size, int width) { bits += kBlockWidthBits + size * static_cast<uint64_t>(width); });
-  return bits;
+// What the lengths of a block's encodings depend on. All the gaps of an encoding sum to less than `elements`, so Index
+// holds the sums.
+template <typename Index>
+struct BlockSums {
+  Index all = 0;                        // every bit that some gap has
+  std::array<Index, 3> quotients = {};  // sum of gap >> m for three successive m
+};
+
+template <typename Index>
+BlockSums<Index> SumBlock(std::span<const Index> gaps, int parameter) {
+  Index all = 0, low = 0, middle = 0, high = 0;
+  for (const Index gap : gaps) {
+    all |= gap;
+    const Index quotient = gap >> parameter;
+    low += quotient;
+    middle += quotient >> 1;
+    high += quotient >> 2;
+  }
+  return {all, {low, middle, high}};
+}
+
+// The lengths of some encodings, in bits.
+struct Lengths {
+  uint64_t packed = 0;
+  std::array<uint64_t, 3> rice{};  // with three successive parameters
+};
+
+// One pass.   parameter: the first of Rice's.
+template <typename Index>
+Lengths MeasureLengths(std::span<const Index> indices, int parameter) {
+  Lengths lengths;
+  ForEachBlock(indices, [&](std::span<const Index> gaps) {
+    const BlockSums<Index> sums = SumBlock(gaps, parameter);
+    lengths.packed += kBlockWidthBits + gaps.size() * static_cast<uint64_t>(std::bit_width(sums.all));
+    for (size_t m = 0; m < 3; ++m) lengths.rice[m] += sums.quotients[m];
+  });
+  for (size_t m = 0; m < 3; ++m) {
+    lengths.rice[m] += indices.size() * (uint64_t{1} + static_cast<uint64_t>(parameter) + m);
+  }
+  return lengths;
 }
 
 std::byte Tag(const IndexPlan& plan) {
@@ -82,17 +88,104 @@ std::byte Tag(const IndexPlan& plan) {
 
 }  // namespace
 
-IndexPlan PlanIndices(std::span<const uint64_t> indices, uint64_t elements) {
+namespace {
+
+// The best Rice parameter and both lengths. Rice's is convex in the parameter (going from m to m + 1 it grows by k -
+// sum ceil(floor(g / 2^m) / 2), and that sum falls with m), so walking downhill from the usual guess ends at the least.
+template <typename Index>
+IndexPlan Plan(std::span<const Index> indices, uint64_t elements) {
   assert(indices.size() <= elements && (indices.empty() || indices.back() < elements));
+  constexpr int kHighest = std::numeric_limits<Index>::digits - 3;  // where three successive shifts are still defined
+  static_assert(kHighest + 2 <= kMaxRiceParameter);
   if (IsImplied(indices.size(), elements)) return {};
-  IndexPlan best{IndexForm::kBitmap, 0, 1 + BytesOfBits(elements)};
-  const auto [parameter, rice_bits] = BestRice(indices);
-  if (const size_t bytes = 1 + BytesOfBits(rice_bits); bytes < best.bytes) best = {IndexForm::kRice, parameter, bytes};
-  if (const size_t bytes = 1 + BytesOfBits(PackedBits(indices)); bytes < best.bytes) {
-    best = {IndexForm::kPacked, 0, bytes};
+  // ln 2 times the mean distance: Rice's own rule for geometric gaps. Then the best lies in the middle of the three.
+  const double guess = std::log2(0.69 * static_cast<double>(indices.back() + 1) / static_cast<double>(indices.size()));
+  int first = std::clamp(static_cast<int>(std::lround(guess)) - 1, 0, kHighest);
+  Lengths lengths = MeasureLengths(indices, first);
+  for (int step = 0;;) {  // all one way
+    const auto& [low, middle, high] = lengths.rice;
+    if (low < middle && first > 0 && step <= 0) {
+      step = -1;
+    } else if (high < middle && first < kHighest && step >= 0) {
+      step = +1;
+    } else {
+      break;
+    }
+    first += step;
+    lengths = MeasureLengths(indices, first);
   }
+  const auto least = std::min_element(lengths.rice.begin(), lengths.rice.end());
+  const int parameter = first + static_cast<int>(least - lengths.rice.begin());
+
+  IndexPlan best{IndexForm::kBitmap, 0, 1 + BytesOfBits(elements)};
+  if (const size_t bytes = 1 + BytesOfBits(*least); bytes < best.bytes) best = {IndexForm::kRice, parameter, bytes};
+  if (const size_t bytes = 1 + BytesOfBits(lengths.packed); bytes < best.bytes) best = {IndexForm::kPacked, 0, bytes};
   return best;
 }
+
+template <typename Index>
+void EncodeBitmap(std::span<const Index> indices, std::span<std::byte> out) {
+  std::fill(out.begin(), out.end(), std::byte{0});
+  for (const uint64_t index : indices) out[index / 8] |= std::byte{1} << (index % 8);
+}
+
+template <typename Index>
+void EncodeRice(std::span<const Index> indices, int parameter, std::span<std::byte> out) {
+  BitWriter bits(out);
+  const auto m = static_cast<unsigned>(parameter);
+  const uint64_t low = LowBits(parameter);
+  const auto put = [&](uint64_t gap) {
+    bits.PutUnary(gap >> m);
+    bits.Put(gap & low, parameter);
+  };
+  ForEachBlock(indices, [&](std::span<const Index> gaps) {
+    // A pair of codes that fits one write is written as one.
+    const auto longest = static_cast<uint64_t>(BitWriter::kShort) - 2 * (m + 1);  // of two quotients
+    size_t j = 0;
+    for (; j + 2 <= gaps.size(); j += 2) {
+      const uint64_t first = gaps[j], second = gaps[j + 1];
+      const uint64_t quotients = (first >> m) + (second >> m);
+      if (m > 24 || quotients > longest || quotients < (first >> m)) {
+        put(first);
+        put(second);
+        continue;
+      }
+      const uint64_t first_code = (((first & low) << 1) | 1) << (first >> m);
+      const uint64_t second_code = (((second & low) << 1) | 1) << (second >> m);
+      const uint64_t first_bits = (first >> m) + 1 + m;
+      bits.PutShort(first_code | second_code << first_bits, static_cast<int>(quotients + 2 * (m + 1)));
+    }
+    if (j < gaps.size()) put(gaps[j]);
+  });
+  bits.Finish();
+}
+
+template <typename Index>
+void EncodePacked(std::span<const Index> indices, std::span<std::byte> out) {
+  BitWriter bits(out);
+  ForEachBlock(indices, [&](std::span<const Index> gaps) {
+    const int width = std::bit_width(SumBlock(gaps, 0).all);
+    bits.Put(static_cast<uint64_t>(width), kBlockWidthBits);
+    for (const Index gap : gaps) bits.Put(gap, width);
+  });
+  bits.Finish();
+}
+
+template <typename Index>
+void EncodeAs(std::span<const Index> indices, const IndexPlan& plan, std::span<std::byte> out) {
+  assert(out.size() == plan.bytes);
+  if (plan.bytes == 0) return;
+  out[0] = Tag(plan);
+  out = out.subspan(1);
+  if (plan.form == IndexForm::kBitmap) EncodeBitmap(indices, out);
+  if (plan.form == IndexForm::kPacked) EncodePacked(indices, out);
+  if (plan.form == IndexForm::kRice) EncodeRice(indices, plan.parameter, out);
+}
+
+}  // namespace
+
+IndexPlan PlanIndices(std::span<const uint32_t> indices, uint64_t elements) { return Plan(indices, elements); }
+IndexPlan PlanIndices(std::span<const uint64_t> indices, uint64_t elements) { return Plan(indices, elements); }
 
 size_t MaxIndexBytes(uint64_t count, uint64_t elements) {
   if (IsImplied(count, elements)) return 0;
@@ -104,33 +197,13 @@ size_t MaxIndexBytes(uint64_t count, uint64_t elements) {
   return 1 + BytesOfBits(bits);
 }
 
+void EncodeIndices(std::span<const uint32_t> indices, uint64_t elements, const IndexPlan& plan,
+                   std::span<std::byte> out) {
+  EncodeAs(indices, plan, out);
+}
 void EncodeIndices(std::span<const uint64_t> indices, uint64_t elements, const IndexPlan& plan,
                    std::span<std::byte> out) {
-  assert(out.size() == plan.bytes);
-  if (plan.bytes == 0) return;
-  out[0] = Tag(plan);
-  out = out.subspan(1);
-  if (plan.form == IndexForm::kBitmap) {
-    std::fill(out.begin(), out.end(), std::byte{0});
-    for (const uint64_t index : indices) out[index / 8] |= std::byte{1} << (index % 8);
-    return;
-  }
-  BitWriter bits(out);
-  if (plan.form == IndexForm::kRice) {
-    ForEachGap(indices, [&, m = plan.parameter](uint64_t gap) {
-      bits.PutUnary(gap >> m);
-      bits.Put(gap & LowBits(m), m);
-    });
-  } else {
-    ForEachBlock(indices, [&, next = uint64_t{0}](size_t first, size_t size, int width) mutable {
-      bits.Put(static_cast<uint64_t>(width), kBlockWidthBits);
-      for (const uint64_t index : indices.subspan(first, size)) {
-        bits.Put(index - next, width);
-        next = index + 1;
-      }
-    });
-  }
-  bits.Finish();
+  EncodeAs(indices, plan, out);
 }
 
 IndexDecoder::IndexDecoder(std::span<const std::byte> bytes, uint64_t count, uint64_t elements)
@@ -166,78 +239,110 @@ std::span<const uint64_t> IndexDecoder::Next() {
     ended_ = true;
     return {};
   }
-  size_t got = 0;
+  const std::span<uint64_t> chunk = std::span(chunks_[given_ / kChunk % chunks_.size()]).first(want);
   if (implied_) {
-    got = NextImplied(want);
+    std::iota(chunk.begin(), chunk.end(), given_);
   } else if (form_ == IndexForm::kBitmap) {
-    got = NextBitmap(want);
+    ReadBitmap(chunk);
   } else if (form_ == IndexForm::kPacked) {
-    got = NextPacked(want);
+    ReadPacked(chunk);
   } else {
-    got = NextRice(want);
+    ReadRice(chunk);
   }
-  given_ += got;
-  return {chunk_.data(), got};
+  if (!status_.ok()) return {};
+  given_ += want;
+  return chunk;
 }
 
-// Puts the index `gap` after next_ into chunk_[slot], unless it is too large.
-inline bool IndexDecoder::AddGap(uint64_t gap, size_t slot) {
-  if (gap >= elements_ - next_) {
-    const uint64_t index =
-        gap > std::numeric_limits<uint64_t>::max() - next_ ? std::numeric_limits<uint64_t>::max() : next_ + gap;
-    Fail(absl::DataLossError(fmt::format("index {} >= {} elements", index, elements_)));
-    return false;
-  }
-  chunk_[slot] = next_ + gap;
-  next_ += gap + 1;
-  return true;
-}
-
-size_t IndexDecoder::NextImplied(size_t want) {
-  for (size_t j = 0; j < want; ++j) chunk_[j] = given_ + j;
-  return want;
-}
-
-size_t IndexDecoder::NextBitmap(size_t want) {
-  for (size_t j = 0; j < want; ++j) {
-    while (word_ == 0) {
+void IndexDecoder::ReadBitmap(std::span<uint64_t> chunk) {
+  for (size_t j = 0; j < chunk.size();) {
+    if (word_ == 0) {
       if (bitmap_read_ == elements_) {
         return Fail(absl::DataLossError(fmt::format("bitmap of {} indices, expected {}", given_ + j, count_)));
       }
-      const auto step = static_cast<int>(std::min<uint64_t>(64, elements_ - bitmap_read_));
-      word_ = bits_.Get(step);
-      word_base_ = bitmap_read_;
-      bitmap_read_ += static_cast<uint64_t>(step);
+      NextWord();
     }
-    chunk_[j] = word_base_ + static_cast<uint64_t>(std::countr_zero(word_));
-    word_ &= word_ - 1;
+    for (; word_ != 0 && j < chunk.size(); word_ &= word_ - 1) {
+      chunk[j++] = word_base_ + static_cast<uint64_t>(std::countr_zero(word_));
+    }
   }
-  return want;
 }
 
-size_t IndexDecoder::NextPacked(size_t want) {
+void IndexDecoder::NextWord() {
+  const auto step = static_cast<int>(std::min<uint64_t>(64, elements_ - bitmap_read_));
+  word_ = bits_.Get(step);
+  word_base_ = bitmap_read_;
+  bitmap_read_ += static_cast<uint64_t>(step);
+}
+
+void IndexDecoder::ReadPacked(std::span<uint64_t> chunk) {
   static_assert(kChunk % kBlock == 0, "a chunk starts where a block starts");
-  for (size_t j = 0; j < want; ++j) {
-    if (j % kBlock == 0) {
-      width_ = static_cast<int>(bits_.Get(kBlockWidthBits));
-      if (width_ > 64) return Fail(absl::DataLossError(fmt::format("packed indices of {} bits", width_)));
+  for (size_t first = 0; first < chunk.size(); first += kBlock) {
+    const std::span<uint64_t> block = chunk.subspan(first, std::min(kBlock, chunk.size() - first));
+    const auto width = static_cast<int>(bits_.Get(kBlockWidthBits));
+    if (width > 64) return Fail(absl::DataLossError(fmt::format("packed indices of {} bits", width)));
+    for (size_t j = 0; j < block.size(); ++j) {
+      block[j] = bits_.Get(width);
+      if (!bits_.ok()) return FailAtEnd(first + j);
     }
-    const uint64_t gap = bits_.Get(width_);
-    if (!bits_.ok()) return Fail(absl::DataLossError(fmt::format("indices end after {} of {}", given_ + j, count_)));
-    if (!AddGap(gap, j)) return 0;
+    if (!SumGaps(block)) return;
   }
-  return want;
 }
 
-size_t IndexDecoder::NextRice(size_t want) {
-  for (size_t j = 0; j < want; ++j) {
+void IndexDecoder::ReadRice(std::span<uint64_t> chunk) {
+  size_t j = 0;
+  if (parameter_ <= kMostLowBits) j = ReadShortCodes(chunk);
+  for (; j < chunk.size(); ++j) {
     const uint64_t quotient = bits_.GetUnary();
     const uint64_t low = bits_.Get(parameter_);
-    if (!bits_.ok()) return Fail(absl::DataLossError(fmt::format("indices end after {} of {}", given_ + j, count_)));
+    if (!bits_.ok()) {
+      if (SumGaps(chunk.first(j))) FailAtEnd(j);
+      return;
+    }
     const bool fits = quotient <= LowBits(64 - parameter_);
-    if (!AddGap(fits ? (quotient << parameter_) | low : std::numeric_limits<uint64_t>::max(), j)) return 0;
+    chunk[j] = fits ? (quotient << parameter_) | low : std::numeric_limits<uint64_t>::max();
+    if (parameter_ <= kMostLowBits) j += ReadShortCodes(chunk.subspan(j + 1));
   }
-  return want;
+  SumGaps(chunk);
+}
+
+// Reads gaps as long as whole groups of them lie in what the reader shows at a time. Gives their number.
+size_t IndexDecoder::ReadShortCodes(std::span<uint64_t> gaps) {
+  const auto m = static_cast<unsigned>(parameter_);
+  const uint64_t low = LowBits(parameter_);
+  // As many as a window holds for usual quotients, whose mean is about 1.5.
+  const size_t group = std::clamp<size_t>(BitReader::kWindowBits / (m + 4), 1, kLargestGroup);
+  size_t j = 0;
+  while (j + group <= gaps.size()) {
+    uint64_t window = bits_.Peek();
+    uint64_t used = 0;
+    for (size_t end = j + group; j < end; ++j) {
+      const auto quotient = static_cast<unsigned>(std::countr_zero(window | kTopBit));  // 63: more than is shown
+      window = window >> quotient >> 1;
+      gaps[j] = (uint64_t{quotient} << m) | (window & low);
+      window >>= m;
+      used += quotient + 1 + m;
+    }
+    if (used > std::min<uint64_t>(BitReader::kWindowBits, bits_.bits_left())) return j - group;
+    bits_.Skip(used);
+  }
+  return j;
+}
+
+// Turns the gaps after next_ into indices, unless one is too large.
+bool IndexDecoder::SumGaps(std::span<uint64_t> gaps) {
+  for (uint64_t& slot : gaps) {
+    const uint64_t gap = slot;
+    if (gap >= elements_ - next_) {
+      const uint64_t index =
+          gap > std::numeric_limits<uint64_t>::max() - next_ ? std::numeric_limits<uint64_t>::max() : next_ + gap;
+      Fail(absl::DataLossError(fmt::format("index {} >= {} elements", index, elements_)));
+      return false;
+    }
+    slot = next_ + gap;
+    next_ = slot + 1;
+  }
+  return true;
 }
 
 // All indices were given: nothing but zero padding may be left.
@@ -246,9 +351,8 @@ void IndexDecoder::CheckEnd() {
   if (form_ == IndexForm::kBitmap) {
     uint64_t more = static_cast<uint64_t>(std::popcount(word_));
     while (bitmap_read_ < elements_) {
-      const auto step = static_cast<int>(std::min<uint64_t>(64, elements_ - bitmap_read_));
-      more += static_cast<uint64_t>(std::popcount(bits_.Get(step)));
-      bitmap_read_ += static_cast<uint64_t>(step);
+      NextWord();
+      more += static_cast<uint64_t>(std::popcount(word_));
     }
     if (more > 0) {
       Fail(absl::DataLossError(fmt::format("bitmap of {} indices, expected {}", count_ + more, count_)));
@@ -258,9 +362,10 @@ void IndexDecoder::CheckEnd() {
   if (!bits_.AtEnd()) Fail(absl::DataLossError(fmt::format("bits left over after {} indices", count_)));
 }
 
-size_t IndexDecoder::Fail(absl::Status status) {
-  status_ = std::move(status);
-  return 0;
+void IndexDecoder::Fail(absl::Status status) { status_ = std::move(status); }
+
+void IndexDecoder::FailAtEnd(size_t read) {
+  Fail(absl::DataLossError(fmt::format("indices end after {} of {}", given_ + read, count_)));
 }
 
 }  // namespace laconic::internal

@@ -34,12 +34,15 @@ struct IndexPlan {
 };
 
 // The shortest encoding of `indices`: strictly ascending and below `elements`. O(k), no allocation.
+IndexPlan PlanIndices(std::span<const uint32_t> indices, uint64_t elements);
 IndexPlan PlanIndices(std::span<const uint64_t> indices, uint64_t elements);
 
 // No plan for `count` indices below `elements` takes more bytes than this.
 size_t MaxIndexBytes(uint64_t count, uint64_t elements);
 
 // Writes the encoding; out: exactly plan.bytes bytes.
+void EncodeIndices(std::span<const uint32_t> indices, uint64_t elements, const IndexPlan& plan,
+                   std::span<std::byte> out);
 void EncodeIndices(std::span<const uint64_t> indices, uint64_t elements, const IndexPlan& plan,
                    std::span<std::byte> out);
 
@@ -48,25 +51,28 @@ void EncodeIndices(std::span<const uint64_t> indices, uint64_t elements, const I
 // outlive it.
 class IndexDecoder {
  public:
-  static constexpr size_t kChunk = 256;
+  static constexpr size_t kChunk = 128;
 
   // `bytes`: exactly one encoding. count <= elements.
   IndexDecoder(std::span<const std::byte> bytes, uint64_t count, uint64_t elements);
 
-  // The next min(kChunk, indices left) indices; empty when all were given, or an error was met: ask Finish().
+  // The next min(kChunk, indices left) indices, valid until the next call but one; empty when all were given, or an
+  // error was met: ask Finish().
   std::span<const uint64_t> Next();
 
   // After Next() gave an empty span: OK, or DataLoss that says what is wrong: "index 4096 >= 4096 elements".
   absl::Status Finish() const { return status_; }
 
  private:
-  bool AddGap(uint64_t gap, size_t slot);
-  size_t NextImplied(size_t want);
-  size_t NextBitmap(size_t want);
-  size_t NextPacked(size_t want);
-  size_t NextRice(size_t want);
+  void ReadBitmap(std::span<uint64_t> chunk);
+  void ReadPacked(std::span<uint64_t> chunk);
+  void ReadRice(std::span<uint64_t> chunk);
+  size_t ReadShortCodes(std::span<uint64_t> gaps);
+  bool SumGaps(std::span<uint64_t> gaps);
+  void NextWord();
   void CheckEnd();
-  size_t Fail(absl::Status status);
+  void Fail(absl::Status status);
+  void FailAtEnd(size_t read);
 
   std::span<const std::byte> bytes_;
   BitReader bits_;
@@ -77,12 +83,11 @@ class IndexDecoder {
   bool implied_ = false;  // k = 0 or k = d: nothing on the wire
   IndexForm form_ = IndexForm::kBitmap;
   int parameter_ = 0;
-  int width_ = 0;      // of the packed block being read
   uint64_t word_ = 0;  // bitmap bits not yet given, of the word that starts at word_base_
   uint64_t word_base_ = 0;
-  uint64_t bitmap_read_ = 0;  // bitmap bits loaded into word_ so far
-  bool ended_ = false;        // the end of the stream was checked
-  std::array<uint64_t, kChunk> chunk_;
+  uint64_t bitmap_read_ = 0;                            // bitmap bits loaded into word_ so far
+  bool ended_ = false;                                  // the end of the stream was checked
+  std::array<std::array<uint64_t, kChunk>, 2> chunks_;  // taking turns
   absl::Status status_;
 };
 

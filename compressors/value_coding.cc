@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "compressors/float16.h"
+#include "compressors/kernels/kernels.h"
 
 namespace laconic::internal {
 namespace {
@@ -21,21 +21,35 @@ constexpr int kMinExponent = -149 - 15;
 constexpr int kMaxExponent = 127 - 15;
 
 int16_t ExponentOf(std::span<const float> values) {
-  float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::fabs(value));
+  const float largest = kernels::AbsMax(values);
   return largest == 0 ? int16_t{0} : static_cast<int16_t>(std::ilogb(largest) - 15);
 }
 
-template <typename T>
-void Store(std::span<std::byte> out, size_t index, T value) {
-  std::memcpy(out.data() + index * sizeof(T), &value, sizeof(T));
+// Wire halves have no alignment: they are copied in and out, a chunk at a time.
+constexpr size_t kChunk = 256;
+
+// convert(some floats, their 16 bits each) for all of them, and stores those at out.
+template <typename Convert>
+void StoreHalves(std::span<const float> values, std::span<std::byte> out, Convert convert) {
+  std::array<uint16_t, kChunk> chunk;
+  for (size_t first = 0; first < values.size(); first += kChunk) {
+    const std::span<const float> some = values.subspan(first, std::min(kChunk, values.size() - first));
+    const auto halves = std::span(chunk).first(some.size());
+    convert(some, halves);
+    std::memcpy(out.data() + first * sizeof(uint16_t), halves.data(), halves.size_bytes());
+  }
 }
 
-template <typename T>
-T Load(std::span<const std::byte> in, uint64_t index) {
-  T value;
-  std::memcpy(&value, in.data() + index * sizeof(T), sizeof(T));
-  return value;
+// convert(their 16 bits each, some floats) for all of them, read at in.
+template <typename Convert>
+void LoadHalves(std::span<const std::byte> in, std::span<float> values, Convert convert) {
+  std::array<uint16_t, kChunk> chunk;
+  for (size_t first = 0; first < values.size(); first += kChunk) {
+    const std::span<float> some = values.subspan(first, std::min(kChunk, values.size() - first));
+    const auto halves = std::span(chunk).first(some.size());
+    std::memcpy(halves.data(), in.data() + first * sizeof(uint16_t), halves.size_bytes());
+    convert(halves, some);
+  }
 }
 
 }  // namespace
@@ -84,18 +98,21 @@ void EncodeValues(ValueFormat format, std::span<const float> values, std::span<s
       return;
     case ValueFormat::kFp16: {
       const int16_t exponent = ExponentOf(values);
-      const double unit = std::ldexp(1.0, -exponent);
-      Store(out, 0, exponent);
-      out = out.subspan(sizeof(exponent));
-      // Exact in double. Products too small for a float's normal range are far below the smallest half: they become
-      // zero.
-      for (size_t i = 0; i < values.size(); ++i) Store(out, i, FloatToHalf(static_cast<float>(values[i] * unit)));
+      std::memcpy(out.data(), &exponent, sizeof(exponent));
+      // Exact, but for products below a float's normal range: those are far below the smallest half and become zero.
+      StoreHalves(values, out.subspan(sizeof(exponent)),
+                  [=](auto some, auto halves) { kernels::ToHalves(some, -exponent, halves); });
       return;
     }
     case ValueFormat::kBf16:
-      for (size_t i = 0; i < values.size(); ++i) Store(out, i, FloatToBfloat16(values[i]));
+      StoreHalves(values, out, [](auto some, auto halves) { kernels::ToBfloat16s(some, 0, halves); });
       return;
   }
+}
+
+absl::Status DecodeValues(ValueFormat format, std::span<const std::byte> block, std::span<float> values) {
+  const absl::StatusOr<ValueReader> reader = ValueReader::Open(format, values.size(), block);
+  return reader.ok() ? reader->Read(0, values) : reader.status();
 }
 
 absl::StatusOr<ValueReader> ValueReader::Open(ValueFormat format, uint64_t count, std::span<const std::byte> block) {
@@ -103,12 +120,13 @@ absl::StatusOr<ValueReader> ValueReader::Open(ValueFormat format, uint64_t count
     return absl::DataLossError(fmt::format("{} bytes hold {} {} values, expected {}", block.size(), count,
                                            internal::ToString(format), ValueBytes(format, count)));
   }
-  if (format != ValueFormat::kFp16 || count == 0) return ValueReader(format, block, 1.0);
-  const auto exponent = Load<int16_t>(block, 0);
+  if (format != ValueFormat::kFp16 || count == 0) return ValueReader(format, block, 0);
+  int16_t exponent = 0;
+  std::memcpy(&exponent, block.data(), sizeof(exponent));
   if (exponent < kMinExponent || exponent > kMaxExponent) {
     return absl::DataLossError(fmt::format("exponent {} outside {}..{}", exponent, kMinExponent, kMaxExponent));
   }
-  return ValueReader(format, block.subspan(sizeof(exponent)), std::ldexp(1.0, exponent));
+  return ValueReader(format, block.subspan(sizeof(exponent)), exponent);
 }
 
 absl::Status ValueReader::Read(uint64_t first, std::span<float> out) const {
@@ -117,19 +135,17 @@ absl::Status ValueReader::Read(uint64_t first, std::span<float> out) const {
       if (!out.empty()) std::memcpy(out.data(), values_.data() + first * sizeof(float), out.size_bytes());
       break;
     case ValueFormat::kFp16:
-      for (size_t j = 0; j < out.size(); ++j) {
-        out[j] = static_cast<float>(HalfToFloat(Load<uint16_t>(values_, first + j)) * unit_);
-      }
+      LoadHalves(values_.subspan(first * sizeof(uint16_t)), out,
+                 [&](auto halves, auto some) { kernels::FromHalves(halves, exponent_, some); });
       break;
     case ValueFormat::kBf16:
-      for (size_t j = 0; j < out.size(); ++j) out[j] = Bfloat16ToFloat(Load<uint16_t>(values_, first + j));
+      LoadHalves(values_.subspan(first * sizeof(uint16_t)), out,
+                 [](auto halves, auto some) { kernels::FromBfloat16s(halves, 0, some); });
       break;
   }
-  bool finite = true;
-  for (const float value : out) finite &= std::isfinite(value);
-  if (finite) return absl::OkStatus();
-  const auto bad = std::find_if(out.begin(), out.end(), [](float value) { return !std::isfinite(value); });
-  return absl::DataLossError(fmt::format("value {} is {}", first + static_cast<uint64_t>(bad - out.begin()), *bad));
+  const size_t bad = kernels::FirstNonFinite(out);
+  if (bad == out.size()) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("value {} is {}", first + bad, out[bad]));
 }
 
 }  // namespace laconic::internal

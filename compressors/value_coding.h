@@ -36,6 +36,10 @@ size_t ValueBytes(ValueFormat format, uint64_t count);
 // values: finite.   out: exactly ValueBytes(format, values.size()) bytes, no alignment required.
 void EncodeValues(ValueFormat format, std::span<const float> values, std::span<std::byte> out);
 
+// values = what the block that EncodeValues wrote for them decodes to. DataLoss if one is not finite, as ValueReader
+// says.
+absl::Status DecodeValues(ValueFormat format, std::span<const std::byte> block, std::span<float> values);
+
 // Reads an untrusted block of values. Thread-safe (immutable); the block must outlive it.
 class ValueReader {
  public:
@@ -46,12 +50,12 @@ class ValueReader {
   absl::Status Read(uint64_t first, std::span<float> out) const;
 
  private:
-  ValueReader(ValueFormat format, std::span<const std::byte> values, double unit)
-      : format_(format), values_(values), unit_(unit) {}
+  ValueReader(ValueFormat format, std::span<const std::byte> values, int exponent)
+      : format_(format), values_(values), exponent_(exponent) {}
 
   ValueFormat format_;
   std::span<const std::byte> values_;
-  double unit_;  // 2^e
+  int exponent_;  // e of fp16
 };
 
 }  // namespace laconic::internal

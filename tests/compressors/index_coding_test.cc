@@ -65,7 +65,7 @@ uint64_t EliasFanoBits(const Indices& indices, uint64_t elements) {
 }
 
 TEST(IndexCoding, NoIndexAndAllIndices_TakeNoBytes) {
-  EXPECT_EQ(PlanIndices({}, 5).bytes, 0u);
+  EXPECT_EQ(PlanIndices(Indices{}, 5).bytes, 0u);
   EXPECT_THAT(*Decode({}, 0, 5), ElementsAre());
   EXPECT_EQ(PlanIndices(Indices{0, 1, 2}, 3).bytes, 0u);
   EXPECT_THAT(*Decode({}, 3, 3), ElementsAre(0, 1, 2));
@@ -125,6 +125,37 @@ TEST(IndexCoding, SmallTensors_CostAtMostFivePercentAboveTheEntropyPlus64Bits) {
                 1.05 * Log2Binomial(static_cast<double>(elements), static_cast<double>(count)) + 64)
           << count << " of " << elements;
     }
+  }
+}
+
+TEST(IndexCoding, IndicesIn32Bits_AreCodedAsThoseIn64) {
+  for (const uint64_t count : {1u, 10u, 1'000u, 50'000u}) {
+    const uint64_t elements = 100'000;
+    const Indices indices = UniformIndices(count, elements);
+    const std::vector<uint32_t> narrow(indices.begin(), indices.end());
+    const IndexPlan plan = PlanIndices(std::span<const uint32_t>(narrow), elements);
+    EXPECT_EQ(plan.bytes, PlanIndices(indices, elements).bytes);
+    Bytes bytes(plan.bytes);
+    EncodeIndices(std::span<const uint32_t>(narrow), elements, plan, bytes);
+    EXPECT_EQ(bytes, EncodeBest(indices, elements)) << count;
+  }
+}
+
+TEST(IndexCoding, LongGapsAmongShortOnes_RoundTrip) {
+  // Quotients beyond what is read at a time, before, inside and at the end of groups of short codes.
+  Indices indices;
+  uint64_t next = 0;
+  for (int i = 0; i < 2000; ++i) indices.push_back(next += i % 97 == 0 ? 100'000 : 1 + i % 3);
+  for (const int parameter : {0, 1, 6, 30, 31, 32, 63}) {
+    uint64_t bits = 0;
+    next = 0;
+    for (const uint64_t index : indices) {
+      bits += static_cast<uint64_t>(parameter) + 1 + ((index - next) >> parameter);
+      next = index + 1;
+    }
+    Bytes bytes(1 + (bits + 7) / 8);
+    EncodeIndices(indices, next, {IndexForm::kRice, parameter, bytes.size()}, bytes);
+    EXPECT_EQ(*Decode(bytes, indices.size(), next), indices) << parameter;
   }
 }
 
