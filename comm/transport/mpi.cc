@@ -1,21 +1,19 @@
 #include "laconic/comm/transport/mpi.h"
 
 #include <fmt/core.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "comm/transport/backoff.h"
 #include "comm/transport/errors.h"
-#include "comm/transport/mpi_c.h"
+#include "comm/transport/mpi_status.h"
 #include "comm/transport/poison.h"
 #include "laconic/base/status.h"
 
@@ -28,37 +26,7 @@ constexpr int kTag = 0;
 // MPI, which copies short pieces, does not hold a long message twice.
 constexpr size_t kMaxSendsUnderWay = 16;
 
-std::string ErrorText(int code) {
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  MPI_Error_string(code, text, &length);
-  return std::string(text, length);
-}
-
-absl::Status Checked(const char* call, int code) {
-  if (code == MPI_SUCCESS) return absl::OkStatus();
-  return absl::InternalError(fmt::format("{}: {}", call, ErrorText(code)));
-}
-
-// What to do when nothing has happened: the first polls give the core to other ranks, which may outnumber the cores;
-// later ones sleep, up to 100 us.
-class Backoff {
- public:
-  void Reset() { idle_polls_ = 0; }
-  void Wait() {
-    ++idle_polls_;
-    if (idle_polls_ <= kYields) {
-      sched_yield();
-    } else {
-      const int sleeps = idle_polls_ - kYields;
-      std::this_thread::sleep_for(std::chrono::microseconds(std::min(100, 10 * sleeps)));
-    }
-  }
-
- private:
-  static constexpr int kYields = 2000;
-  int idle_polls_ = 0;
-};
+using internal::Checked;
 
 // A message of L bytes is cut into pieces of PieceBytes(peer) and a last one that is shorter, perhaps empty: so two
 // messages of different lengths differ in a piece, and no mismatch goes unseen. A piece is received only after a
@@ -167,7 +135,7 @@ absl::Status MpiTransport::Exchange(std::span<const Outgoing> sends, std::span<c
     const absl::Status waited = WaitForAll();
     return waited.ok() ? waited : poison_.Set(waited);
   }
-  Backoff backoff;
+  internal::Backoff backoff;
   while (true) {
     const absl::StatusOr<int> progress = Progress();
     if (!progress.ok()) return poison_.Set(progress.status());
@@ -395,27 +363,6 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeFromComm(MPI_Comm given, const Mp
 }
 
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<MpiEnvironment>> MpiEnvironment::Create(int* argc, char*** argv) {
-  int initialized = 0, provided = MPI_THREAD_SINGLE;
-  MPI_Initialized(&initialized);
-  const absl::Status ready =
-      initialized ? Checked("MPI_Query_thread", MPI_Query_thread(&provided))
-                  : Checked("MPI_Init_thread", MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided));
-  LACONIC_RETURN_IF_ERROR(ready);
-  std::unique_ptr<MpiEnvironment> environment(new MpiEnvironment(!initialized));
-  if (provided < MPI_THREAD_SERIALIZED) {
-    return absl::FailedPreconditionError(fmt::format(
-        "MPI gives thread level {} where MPI_THREAD_SERIALIZED ({}) is needed", provided, MPI_THREAD_SERIALIZED));
-  }
-  return environment;
-}
-
-MpiEnvironment::~MpiEnvironment() {
-  int finalized = 0;
-  MPI_Finalized(&finalized);
-  if (owner_ && !finalized) MPI_Finalize();
-}
 
 absl::StatusOr<std::unique_ptr<Transport>> MakeMpiTransport(const MpiTransportOptions& options) {
   return MakeFromComm(MPI_COMM_WORLD, options);

@@ -68,6 +68,8 @@ TEST(Mpi, EveryPieceLength_CarriesMessagesOfLengthsAroundIt) {
 TEST(Mpi, PieceLengthOutOfRange_IsInvalidArgument) {
   EXPECT_TRUE(absl::IsInvalidArgument(MakeMpiTransport({.max_piece_bytes = 0}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(MakeMpiTransport({.max_piece_bytes = size_t{1} << 31}).status()));
+  EXPECT_EQ(MakeMpiTransport({.remote_piece_bytes = 0}).status(),
+            absl::InvalidArgumentError("remote_piece_bytes 0 is not in 1 to 1073741824"));
 }
 
 TEST(Mpi, Host_IsTheSameOnOneMachine) {
