@@ -168,9 +168,9 @@ TEST(Dense, SharedMemory_CountsTheBytesThatMoveInOneExchange) {
 // Lengths: one piece; pieces and blocks that end inside chunks; ring chunks of several pieces; several ring segments,
 // the last chunks of which are empty.
 TEST(Dense, SharedMemory_GivesTheBitsOfMessages) {
-  for (const auto algorithm : {DenseAlgorithm::kAuto, DenseAlgorithm::kRing, DenseAlgorithm::kHalvingDoubling}) {
-    for (const int ranks : {2, 3, 4, 5, 6, 7, 8}) {
-      for (const size_t length : {size_t{1}, size_t{1000}, size_t{70'001}, size_t{300'003}}) {
+  for (const auto algorithm : {DenseAlgorithm::kRing, DenseAlgorithm::kHalvingDoubling}) {
+    for (const int ranks : {2, 3, 4, 5, 8}) {
+      for (const size_t length : {size_t{1}, size_t{70'001}, size_t{300'003}}) {
         const Vectors inputs = RoughInputs(ranks, length);
         const Vectors expected = Reduce(inputs, algorithm, AllreduceMean, Way::kMessages);
         ASSERT_TRUE(SameBits(Reduce(inputs, algorithm, AllreduceMean, Way::kMemory)[0], expected[0]))
