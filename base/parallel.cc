@@ -81,4 +81,16 @@ void ParallelFor(size_t count, size_t grain, absl::FunctionRef<void(size_t, size
                 [&](size_t piece) { body(piece * grain, std::min(count, (piece + 1) * grain)); });
 }
 
+void FirstFailure::Set(size_t begin, absl::Status status) {
+  std::lock_guard lock(mutex_);
+  if (!status_.ok() && begin_ <= begin) return;
+  begin_ = begin;
+  status_ = std::move(status);
+}
+
+absl::Status FirstFailure::status() const {
+  std::lock_guard lock(mutex_);
+  return status_;
+}
+
 }  // namespace laconic

@@ -30,6 +30,10 @@ class Blocks {
     return x.subspan(FirstElement(segment), Size(segment));
   }
 
+  // Segments that make a piece of work for a thread: about 2^18 elements; a multiple of eight, so that of a bit a
+  // segment pieces have their own bytes.
+  size_t Grain() const { return ((size_t{1} << 18) / segment_ + 7) / 8 * 8; }
+
   // Elements that share a scale, at most.
   uint64_t LargestBlock() const { return whole_tensor_ ? elements_ : std::min<uint64_t>(segment_, elements_); }
   // Bytes of all segments with `bits` bits an element, each segment padded to whole bytes.

@@ -4,29 +4,29 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
-#include "laconic/base/byte_io.h"
+#include "compressors/message_runs.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
 namespace {
 
-constexpr int kTargetExponent = 14;                        // the largest scaled magnitude lies in [2^14, 2^15)
-constexpr int kMinExponent = -149 - kTargetExponent;       // of the smallest denormal float
-constexpr int kMaxExponent = 127 - kTargetExponent;        // of the largest float
-constexpr uint16_t kHalfBelowTop = (15 + 15) * 0x400 - 1;  // the half, and the bfloat16, just below 2^15
-constexpr uint16_t kBfloat16BelowTop = (127 + 15) * 0x80 - 1;
-constexpr size_t kRun = 512;
+constexpr int kTargetExponent = 14;                   // the largest scaled magnitude lies in [2^14, 2^15)
+constexpr int kMinExponent = -149 - kTargetExponent;  // of the smallest denormal float
+constexpr int kMaxExponent = 127 - kTargetExponent;   // of the largest float
+constexpr size_t kRun = MessageRuns::kUsual;
 
-// With E = kMaxExponent a magnitude that rounded up to 2^15 would decode to 2^128, which is no float.
-void LimitToFloat(uint16_t largest, std::span<uint16_t> wire) {
-  for (uint16_t& value : wire) {
-    value = static_cast<uint16_t>((value & 0x8000) | std::min<uint16_t>(value & 0x7fff, largest));
-  }
+// The largest magnitude on the wire. With E = kMaxExponent one that rounded up to 2^15 would decode to 2^128, which is
+// no float: there it is the value just below.
+float Limit(bool is_half, int exponent) {
+  if (exponent == kMaxExponent) return is_half ? 0x1.ffcp14f : 0x1.fep14f;
+  return is_half ? 65504.0f : 0x1.fep127f;
 }
 
 }  // namespace
@@ -54,15 +54,6 @@ size_t Cast::MaxBodyBytes(const Shape& shape) const {
   return (scale_ == Scale::kAuto ? sizeof(int32_t) : 0) + shape.elements() * sizeof(uint16_t);
 }
 
-void Cast::ToWire(std::span<const float> x, int exponent, std::span<uint16_t> wire) const {
-  if (format_ == Format::kFp16) {
-    kernels::ToHalves(x, -exponent, wire);
-  } else {
-    kernels::ToBfloat16s(x, -exponent, wire);
-  }
-  if (exponent == kMaxExponent) LimitToFloat(format_ == Format::kFp16 ? kHalfBelowTop : kBfloat16BelowTop, wire);
-}
-
 void Cast::FromWire(std::span<const uint16_t> wire, int exponent, std::span<float> x) const {
   if (format_ == Format::kFp16) {
     kernels::FromHalves(wire, exponent, x);
@@ -71,39 +62,49 @@ void Cast::FromWire(std::span<const uint16_t> wire, int exponent, std::span<floa
   }
 }
 
-absl::StatusOr<size_t> Cast::EncodeElements(std::span<const float> x, std::span<float> residual, const Shape& shape,
+absl::StatusOr<size_t> Cast::EncodeElements(const Message& message, std::span<float> residual, const Shape& shape,
                                             std::span<std::byte> body) const {
-  LACONIC_RETURN_IF_ERROR(CheckFloats("cast", x.size(), shape));
-  LACONIC_RETURN_IF_ERROR(CheckRoom("cast", body.size(), MaxBodyBytes(shape)));
-  if (x.empty()) return 0;
-  ByteWriter out(body);
-  int exponent = 0;
+  const size_t body_bytes = MaxBodyBytes(shape);
+  LACONIC_RETURN_IF_ERROR(CheckRoom("cast", body.size(), body_bytes));
+  if (message.size() == 0) return 0;
+  int32_t exponent = 0;
   if (scale_ == Scale::kAuto) {
-    const float largest = kernels::AbsMax(x);
-    if (!std::isfinite(largest)) return CheckFinite("cast", x);
+    const float largest = LargestMagnitude(message);
+    if (!std::isfinite(largest)) return CheckFinite("cast", message);
     if (largest > 0) exponent = std::ilogb(largest) - kTargetExponent;
-    out.Put(static_cast<int32_t>(exponent));
-  } else {
-    LACONIC_RETURN_IF_ERROR(CheckFinite("cast", x));
+    std::memcpy(body.data(), &exponent, sizeof(exponent));
+    body = body.subspan(sizeof(exponent));
   }
-  std::array<uint16_t, kRun> wire_run;
-  std::array<float, kRun> decoded_run;
-  for (size_t first = 0; first < x.size(); first += kRun) {
-    const size_t count = std::min(kRun, x.size() - first);
-    const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
-    ToWire(x.subspan(first, count), exponent, wire);
-    out.PutArray<uint16_t>(wire);
-    if (residual.empty()) continue;
-    const std::span<float> decoded = std::span<float>(decoded_run).first(count);
-    FromWire(wire, exponent, decoded);
-    kernels::ScaleAdd(decoded, -1.0f, residual.subspan(first, count));
-  }
-  LACONIC_RETURN_IF_ERROR(out.Finish("cast body"));
-  return out.written();
+  const bool is_half = format_ == Format::kFp16;
+  const float limit = Limit(is_half, exponent);
+  std::atomic<bool> is_finite = true;
+  ParallelFor(message.size(), kGrain, [&](size_t begin, size_t end) {
+    MessageRuns runs(message, residual);
+    std::array<uint16_t, kRun> wire_run;
+    for (size_t first = begin; first < end; first += kRun) {
+      const size_t count = std::min(kRun, end - first);
+      float largest = 0;
+      const std::span<const float> run = runs.Form(first, count, largest);
+      if (!std::isfinite(largest)) {
+        is_finite = false;
+        return;
+      }
+      const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
+      if (is_half) {
+        kernels::ToHalves(run, -exponent, limit, wire, runs.sink());
+      } else {
+        kernels::ToBfloat16s(run, -exponent, limit, wire, runs.sink());
+      }
+      std::memcpy(body.data() + first * sizeof(uint16_t), wire.data(), wire.size_bytes());
+    }
+  });
+  if (!is_finite) return CheckFinite("cast", message);
+  return body_bytes;
 }
 
 absl::StatusOr<size_t> Cast::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                     std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("cast", x.size(), shape));
   return EncodeElements(x, {}, shape, body);
 }
 
@@ -111,8 +112,7 @@ absl::StatusOr<size_t> Cast::EncodeResidual(const Message& message, const Shape&
                                             std::span<float> residual, std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("cast", message.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckFloats("cast", residual.size(), shape));
-  message.Form(0, residual);
-  return EncodeElements(residual, residual, shape, body);
+  return EncodeElements(message, residual, shape, body);
 }
 
 absl::Status Cast::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
@@ -120,26 +120,33 @@ absl::Status Cast::DecodeAdd(std::span<const std::byte> body, const Shape& shape
   LACONIC_RETURN_IF_ERROR(CheckFloats("cast", acc.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckBodyBytes("cast", body.size(), MaxBodyBytes(shape)));
   if (acc.empty()) return absl::OkStatus();
-  ByteReader in(body);
-  const int32_t exponent = scale_ == Scale::kAuto ? in.Get<int32_t>() : 0;
+  int32_t exponent = 0;
+  if (scale_ == Scale::kAuto) {
+    std::memcpy(&exponent, body.data(), sizeof(exponent));
+    body = body.subspan(sizeof(exponent));
+  }
   if (exponent < kMinExponent || exponent > kMaxExponent) {
     return absl::DataLossError(
         fmt::format("cast body: exponent {}, expected {}..{}", exponent, kMinExponent, kMaxExponent));
   }
-  std::array<uint16_t, kRun> wire_run;
-  std::array<float, kRun> decoded_run;
-  for (size_t first = 0; first < acc.size(); first += kRun) {
-    const size_t count = std::min(kRun, acc.size() - first);
-    const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
-    const std::span<float> decoded = std::span<float>(decoded_run).first(count);
-    std::memcpy(wire.data(), in.Take(wire.size_bytes()).data(), wire.size_bytes());
-    FromWire(wire, exponent, decoded);
-    if (const size_t bad = kernels::FirstNonFinite(decoded); bad < count) {
-      return absl::DataLossError(fmt::format("cast body: element {} is {}", first + bad, decoded[bad]));
+  FirstFailure failure;
+  ParallelFor(acc.size(), kGrain, [&](size_t begin, size_t end) {
+    std::array<uint16_t, kRun> wire_run;
+    std::array<float, kRun> decoded_run;
+    for (size_t first = begin; first < end; first += kRun) {
+      const size_t count = std::min(kRun, end - first);
+      const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
+      const std::span<float> decoded = std::span<float>(decoded_run).first(count);
+      std::memcpy(wire.data(), body.data() + first * sizeof(uint16_t), wire.size_bytes());
+      FromWire(wire, exponent, decoded);
+      if (const size_t bad = kernels::FirstNonFinite(decoded); bad < count) {
+        return failure.Set(begin,
+                           absl::DataLossError(fmt::format("cast body: element {} is {}", first + bad, decoded[bad])));
+      }
+      kernels::ScaleAdd(decoded, scale, acc.subspan(first, count));
     }
-    kernels::ScaleAdd(decoded, scale, acc.subspan(first, count));
-  }
-  return in.Finish("cast body");
+  });
+  return failure.status();
 }
 
 }  // namespace laconic::internal

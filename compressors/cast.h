@@ -47,9 +47,8 @@ class Cast final : public Compressor {
                          std::span<float> acc) const override;
 
  private:
-  absl::StatusOr<size_t> EncodeElements(std::span<const float> x, std::span<float> residual, const Shape& shape,
+  absl::StatusOr<size_t> EncodeElements(const Message& message, std::span<float> residual, const Shape& shape,
                                         std::span<std::byte> body) const;
-  void ToWire(std::span<const float> x, int exponent, std::span<uint16_t> wire) const;
   void FromWire(std::span<const uint16_t> wire, int exponent, std::span<float> x) const;
 
   Format format_;

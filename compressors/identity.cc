@@ -4,13 +4,22 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
+#include "compressors/message_runs.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
+namespace {
+
+constexpr size_t kRun = MessageRuns::kUsual;
+
+}  // namespace
 
 Traits Identity::traits(const Shape& shape) const {
   return {.delta = 1, .omega = 0, .deterministic = true, .fixed_size = true, .suggested_eta = 1};
@@ -19,18 +28,37 @@ Traits Identity::traits(const Shape& shape) const {
 absl::StatusOr<size_t> Identity::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                         std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("identity", x.size(), shape));
-  LACONIC_RETURN_IF_ERROR(CheckRoom("identity", body.size(), x.size_bytes()));
-  LACONIC_RETURN_IF_ERROR(CheckFinite("identity", x));
-  if (!x.empty()) std::memcpy(body.data(), x.data(), x.size_bytes());
-  return x.size_bytes();
+  return EncodeElements(x, {}, body);
 }
 
 absl::StatusOr<size_t> Identity::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
                                                 std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("identity", message.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckFloats("identity", residual.size(), shape));
-  message.Form(0, residual);
-  LACONIC_ASSIGN_OR_RETURN(const size_t body_bytes, Encode(residual, shape, key, body));
-  std::fill(residual.begin(), residual.end(), 0.0f);
+  return EncodeElements(message, residual, body);
+}
+
+absl::StatusOr<size_t> Identity::EncodeElements(const Message& message, std::span<float> residual,
+                                                std::span<std::byte> body) const {
+  const size_t body_bytes = message.size() * sizeof(float);
+  LACONIC_RETURN_IF_ERROR(CheckRoom("identity", body.size(), body_bytes));
+  std::atomic<bool> is_finite = true;
+  ParallelFor(message.size(), kGrain, [&](size_t begin, size_t end) {
+    MessageRuns runs(message, residual);
+    for (size_t first = begin; first < end; first += kRun) {
+      float largest = 0;
+      const std::span<float> run = runs.Form(first, std::min(kRun, end - first), largest);
+      if (!std::isfinite(largest)) {
+        is_finite = false;
+        return;
+      }
+      std::memcpy(body.data() + first * sizeof(float), run.data(), run.size_bytes());
+      if (!runs.leaves_residual()) continue;
+      std::fill(run.begin(), run.end(), 0.0f);
+      runs.Leave();
+    }
+  });
+  if (!is_finite) return CheckFinite("identity", message);
   return body_bytes;
 }
 
@@ -38,17 +66,21 @@ absl::Status Identity::DecodeAdd(std::span<const std::byte> body, const Shape& s
                                  std::span<float> acc) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("identity", acc.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckBodyBytes("identity", body.size(), acc.size_bytes()));
-  std::array<float, 1024> buffer;  // the body may lie at any address
-  for (size_t first = 0; first < acc.size(); first += buffer.size()) {
-    const size_t count = std::min(buffer.size(), acc.size() - first);
-    const std::span<float> values = std::span<float>(buffer).first(count);
-    std::memcpy(values.data(), body.data() + first * sizeof(float), values.size_bytes());
-    if (const size_t bad = kernels::FirstNonFinite(values); bad < count) {
-      return absl::DataLossError(fmt::format("identity body: element {} is {}", first + bad, values[bad]));
+  FirstFailure failure;
+  ParallelFor(acc.size(), kGrain, [&](size_t begin, size_t end) {
+    std::array<float, kRun> buffer;  // the body may lie at any address
+    for (size_t first = begin; first < end; first += kRun) {
+      const size_t count = std::min(kRun, end - first);
+      const std::span<float> values = std::span<float>(buffer).first(count);
+      std::memcpy(values.data(), body.data() + first * sizeof(float), values.size_bytes());
+      if (const size_t bad = kernels::FirstNonFinite(values); bad < count) {
+        return failure.Set(
+            begin, absl::DataLossError(fmt::format("identity body: element {} is {}", first + bad, values[bad])));
+      }
+      kernels::ScaleAdd(values, scale, acc.subspan(first, count));
     }
-    kernels::ScaleAdd(values, scale, acc.subspan(first, count));
-  }
-  return absl::OkStatus();
+  });
+  return failure.status();
 }
 
 }  // namespace laconic::internal

@@ -20,6 +20,10 @@ class Identity final : public Compressor {
                                         std::span<float> residual, std::span<std::byte> body) const override;
   absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                          std::span<float> acc) const override;
+
+ private:
+  absl::StatusOr<size_t> EncodeElements(const Message& message, std::span<float> residual,
+                                        std::span<std::byte> body) const;
 };
 
 }  // namespace laconic::internal

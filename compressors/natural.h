@@ -31,7 +31,7 @@ class Natural final : public Compressor {
                          std::span<float> acc) const override;
 
  private:
-  absl::StatusOr<size_t> EncodeElements(std::span<const float> x, std::span<float> residual, const Shape& shape,
+  absl::StatusOr<size_t> EncodeElements(const Message& message, std::span<float> residual, const Shape& shape,
                                         const RngKey& key, std::span<std::byte> body) const;
 };
 

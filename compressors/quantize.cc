@@ -3,37 +3,39 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "compressors/checks.h"
 #include "laconic/base/byte_io.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
 namespace {
 
-constexpr size_t kRun = 512;  // a multiple of 8: runs within a segment begin at whole bytes
+constexpr size_t kChunk = MessageRuns::kUsual;  // elements whose codes lie in bytes; a multiple of 8
 
 constexpr size_t PackedBytes(size_t elements, int bits) { return (elements * static_cast<size_t>(bits) + 7) / 8; }
 
-// Calls visit(segment, first element, elements) for runs of at most kRun elements that do not cross segments, until it
-// fails.
-template <typename Visit>
-absl::Status ForEachRun(const Blocks& blocks, Visit visit) {
-  for (size_t b = 0; b < blocks.segments(); ++b) {
-    const size_t end = blocks.FirstElement(b) + blocks.Size(b);
-    for (size_t first = blocks.FirstElement(b); first < end; first += kRun) {
-      LACONIC_RETURN_IF_ERROR(visit(b, first, std::min(kRun, end - first)));
-    }
-  }
-  return absl::OkStatus();
-}
-
 float ToFloat(double value) {  // the nearest float, at most the largest
   return static_cast<float>(std::min<double>(value, std::numeric_limits<float>::max()));
+}
+
+// One bit, nearest: bit 1 where the sign bit is 0.
+void EncodeSigns(std::span<const float> x, float norm, std::span<std::byte> bits, const kernels::Sink& sink) {
+  if (sink.out.empty()) {
+    kernels::PackSigns(x, bits);
+  } else {
+    kernels::PackSignsAndSubtract(x, norm, bits, sink);
+  }
+  for (std::byte& byte : bits) byte = ~byte;
+  if (const size_t rest = x.size() % 8; rest > 0) bits.back() &= static_cast<std::byte>((1u << rest) - 1);
 }
 
 std::string L2Refusal(uint64_t block, int bits, uint64_t levels) {
@@ -45,29 +47,10 @@ std::string L2Refusal(uint64_t block, int bits, uint64_t levels) {
 
 }  // namespace
 
-Quantize::Quantize(const Options& options) : options_(options) {
-  if (options_.bits == 1) {
-    code_count_ = 2;
-    ratios_[0] = -1;
-    ratios_[1] = 1;
-    return;
-  }
-  const int s = LevelsPerSide();
-  code_count_ = static_cast<size_t>(2 * s + 1);
-  for (int code = 0; code <= 2 * s; ++code) {
-    ratios_[static_cast<size_t>(code)] = static_cast<float>(code - s) / static_cast<float>(s);
-  }
-}
-
 std::string Quantize::ToString() const {
   return fmt::format("quantize(bits={}, block={}, rounding={}, norm={})", options_.bits, options_.block,
                      options_.rounding == Rounding::kNearest ? "nearest" : "stochastic",
                      options_.norm == Norm::kMax ? "max" : "l2");
-}
-
-kernels::Grid Quantize::grid() const {
-  const float gain = options_.bits == 1 ? 0.5f : static_cast<float>(LevelsPerSide());
-  return {.gain = gain, .offset = gain, .ratios = std::span<const float>(ratios_).first(code_count_)};
 }
 
 Traits Quantize::traits(const Shape& shape) const {
@@ -109,76 +92,127 @@ size_t Quantize::MaxBodyBytes(const Shape& shape) const {
   return blocks.scales() * sizeof(float) + blocks.PackedBytes(static_cast<size_t>(options_.bits));
 }
 
-absl::Status Quantize::MeasureNorms(std::span<const float> x, const Blocks& blocks, std::span<float> norms) const {
-  const bool mean = options_.bits == 1 && options_.rounding == Rounding::kNearest;
-  double total = 0;    // of the block so far: the largest magnitude, or a sum
-  uint64_t count = 0;  // elements in it
-  for (size_t b = 0; b < blocks.segments(); ++b) {
-    const std::span<const float> segment = blocks.Slice(x, b);
-    if (mean) {
-      total += kernels::SumAbs(segment);
+double Quantize::Measure(MessageRuns& runs, size_t first, size_t elements) const {
+  const bool is_mean = options_.bits == 1 && options_.rounding == Rounding::kNearest;
+  double total = 0;
+  ForEachRun(first, elements, [&](size_t begin, size_t count) {
+    if (is_mean) {
+      kernels::Magnitudes magnitudes;
+      runs.Form(begin, count, magnitudes);
+      total += magnitudes.sum;
     } else if (options_.norm == Norm::kL2) {
-      total += kernels::SumSquares(segment);
-    } else if (const double largest = kernels::AbsMax(segment); !(largest <= total)) {
-      total = largest;
+      double squares = 0;
+      runs.FormSumSquares(begin, count, squares);
+      total += squares;
+    } else {
+      float largest = 0;
+      runs.Form(begin, count, largest);
+      if (!(largest <= total)) total = largest;  // NaN too
     }
-    count += segment.size();
-    if (!std::isfinite(total)) return CheckFinite("quantize", x);
-    if (b + 1 < blocks.segments() && blocks.ScaleOf(b + 1) == blocks.ScaleOf(b)) continue;
-    if (mean) {
-      total /= static_cast<double>(count);
-    } else if (options_.norm == Norm::kL2) {
-      total = std::sqrt(total);
-    }
-    norms[blocks.ScaleOf(b)] = ToFloat(total);
-    total = 0;
-    count = 0;
-  }
-  return absl::OkStatus();
+  });
+  return total;
 }
 
-void Quantize::Codes(std::span<const float> x, float norm, std::span<const uint32_t> words,
-                     std::span<uint8_t> codes) const {
+float Quantize::NormOf(double measured, uint64_t elements) const {
   if (options_.bits == 1 && options_.rounding == Rounding::kNearest) {
-    for (size_t i = 0; i < x.size(); ++i) codes[i] = std::signbit(x[i]) ? 0 : 1;
-  } else if (norm == 0) {
-    std::fill(codes.begin(), codes.end(), static_cast<uint8_t>(code_count_ / 2));  // level 0
-  } else if (options_.rounding == Rounding::kNearest) {
-    kernels::QuantizeNearest(x, grid(), norm, codes);
-  } else {
-    kernels::QuantizeStochastic(x, grid(), norm, words, codes);
+    return ToFloat(measured / static_cast<double>(elements));
   }
+  return ToFloat(options_.norm == Norm::kL2 ? std::sqrt(measured) : measured);
 }
 
-absl::StatusOr<size_t> Quantize::EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
+void Quantize::EncodeSegment(const Segment& segment, const CounterRng& rng, MessageRuns& runs,
+                             std::span<std::byte> packed) const {
+  const bool is_stochastic = options_.rounding == Rounding::kStochastic;
+  const kernels::Levels levels = kernels::Levels::Of(gain(), segment.norm);
+  std::array<uint8_t, kChunk> code_chunk;
+  std::array<uint32_t, kChunk> word_chunk;
+  ForEachRun(segment.first, segment.elements, [&](size_t begin, size_t count) {
+    const std::span<float> run = segment.is_formed ? runs.current() : runs.Form(begin, count);
+    for (size_t i = 0; i < count; i += kChunk) {
+      const size_t length = std::min(kChunk, count - i);
+      const std::span<const float> x = run.subspan(i, length);
+      const std::span<uint8_t> codes = std::span(code_chunk).first(length);
+      const std::span<std::byte> bytes =
+          packed.subspan(PackedBytes(begin - segment.first + i, options_.bits), PackedBytes(length, options_.bits));
+      const kernels::Sink sink = runs.sink(i, length);
+      if (options_.bits == 1 && !is_stochastic) {
+        EncodeSigns(x, segment.norm, bytes, sink);
+        continue;
+      }
+      if (segment.norm == 0) {
+        std::fill(codes.begin(), codes.end(), static_cast<uint8_t>((last_code() + 1) / 2));  // level 0
+        if (!sink.out.empty()) kernels::StoreRun(x, sink);
+      } else if (is_stochastic) {
+        const std::span<uint32_t> words = std::span(word_chunk).first(length);
+        kernels::RandomWords(rng.derived_key(), begin + i, words);
+        kernels::QuantizeStochastic(x, levels, words, codes, sink);
+      } else {
+        kernels::QuantizeNearest(x, levels, codes, sink);
+      }
+      kernels::PackCodes(codes, options_.bits, bytes);
+    }
+  });
+}
+
+absl::StatusOr<size_t> Quantize::EncodeBlocks(const Message& message, std::span<float> residual, const Shape& shape,
                                               const RngKey& key, std::span<std::byte> body) const {
-  LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", x.size(), shape));
-  LACONIC_RETURN_IF_ERROR(CheckRoom("quantize", body.size(), MaxBodyBytes(shape)));
-  const Blocks blocks(x.size(), options_.block);
-  const std::span<float> norms = Scratch<float>(ScratchUse::kValues, blocks.scales());
-  LACONIC_RETURN_IF_ERROR(MeasureNorms(x, blocks, norms));
-  ByteWriter out(body);
-  out.PutArray<float>(norms);
+  const size_t body_bytes = MaxBodyBytes(shape);
+  LACONIC_RETURN_IF_ERROR(CheckRoom("quantize", body.size(), body_bytes));
+  const Blocks blocks(message.size(), options_.block);
+  if (blocks.segments() == 0) return 0;
+  std::byte* const norms = body.data();
+  const std::span<std::byte> codes = body.subspan(blocks.scales() * sizeof(float));
+  const size_t segment_bytes = PackedBytes(blocks.Size(0), options_.bits);
+
+  // Under one norm for all, every segment is measured before the first is encoded.
+  const bool one_norm = options_.block == 0;
+  float tensor_norm = 0;
+  if (one_norm) {
+    const std::span<double> measured = Scratch<double>(ScratchUse::kValues, blocks.segments());
+    ParallelFor(blocks.segments(), blocks.Grain(), [&](size_t begin, size_t end) {
+      MessageRuns runs(message, {});
+      for (size_t b = begin; b < end; ++b) measured[b] = Measure(runs, blocks.FirstElement(b), blocks.Size(b));
+    });
+    const bool is_max = options_.norm == Norm::kMax && !(options_.bits == 1 && options_.rounding == Rounding::kNearest);
+    double total = 0;
+    for (const double segment : measured) {
+      if (!is_max) {
+        total += segment;
+      } else if (!(segment <= total)) {
+        total = segment;
+      }
+    }
+    if (!std::isfinite(total)) return CheckFinite("quantize", message);
+    tensor_norm = NormOf(total, message.size());
+    std::memcpy(norms, &tensor_norm, sizeof(tensor_norm));
+  }
 
   const CounterRng rng(key);
-  std::array<uint32_t, kRun> word_run{};
-  std::array<uint8_t, kRun> code_run;
-  LACONIC_RETURN_IF_ERROR(ForEachRun(blocks, [&](size_t segment, size_t first, size_t count) {
-    const float norm = norms[blocks.ScaleOf(segment)];
-    const std::span<uint32_t> words = std::span<uint32_t>(word_run).first(count);
-    const std::span<uint8_t> codes = std::span<uint8_t>(code_run).first(count);
-    if (options_.rounding == Rounding::kStochastic) rng.Words(first, words);
-    Codes(x.subspan(first, count), norm, words, codes);
-    kernels::PackCodes(codes, options_.bits, out.Claim(PackedBytes(count, options_.bits)));
-    if (!residual.empty()) kernels::DequantizeAdd(codes, grid(), norm, -1.0f, residual.subspan(first, count));
-    return absl::OkStatus();
-  }));
-  LACONIC_RETURN_IF_ERROR(out.Finish("quantize body"));
-  return out.written();
+  std::atomic<bool> is_finite = true;
+  ParallelFor(blocks.segments(), blocks.Grain(), [&](size_t begin, size_t end) {
+    MessageRuns runs(message, residual);
+    for (size_t b = begin; b < end; ++b) {
+      Segment segment{.index = b, .first = blocks.FirstElement(b), .elements = blocks.Size(b), .norm = tensor_norm};
+      if (!one_norm) {
+        const double measured = Measure(runs, segment.first, segment.elements);
+        if (!std::isfinite(measured)) {
+          is_finite = false;
+          return;
+        }
+        segment.is_formed = segment.elements <= MessageRuns::kMax;
+        segment.norm = NormOf(measured, segment.elements);
+        std::memcpy(norms + b * sizeof(float), &segment.norm, sizeof(float));
+      }
+      EncodeSegment(segment, rng, runs, codes.subspan(b * segment_bytes, PackedBytes(segment.elements, options_.bits)));
+    }
+  });
+  if (!is_finite) return CheckFinite("quantize", message);
+  return body_bytes;
 }
 
 absl::StatusOr<size_t> Quantize::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                         std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", x.size(), shape));
   return EncodeBlocks(x, {}, shape, key, body);
 }
 
@@ -186,8 +220,27 @@ absl::StatusOr<size_t> Quantize::EncodeResidual(const Message& message, const Sh
                                                 std::span<float> residual, std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", message.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckFloats("quantize", residual.size(), shape));
-  message.Form(0, residual);
-  return EncodeBlocks(residual, residual, shape, key, body);
+  return EncodeBlocks(message, residual, shape, key, body);
+}
+
+absl::Status Quantize::DecodeSegment(std::span<const std::byte> packed, const Segment& segment, float scale,
+                                     std::span<float> acc) const {
+  std::array<uint8_t, kChunk> code_chunk;
+  if (!PaddingIsZero(packed, segment.elements * static_cast<size_t>(options_.bits))) {
+    return absl::DataLossError(fmt::format("quantize body: padding of block {} is not zero", segment.index));
+  }
+  for (size_t i = 0; i < segment.elements; i += kChunk) {
+    const size_t length = std::min(kChunk, segment.elements - i);
+    const std::span<uint8_t> codes = std::span(code_chunk).first(length);
+    kernels::UnpackCodes(packed.subspan(PackedBytes(i, options_.bits), PackedBytes(length, options_.bits)),
+                         options_.bits, codes);
+    if (const size_t bad = kernels::FirstAbove(codes, last_code()); bad < length) {
+      return absl::DataLossError(fmt::format("quantize body: code of element {} is {}, expected 0..{}",
+                                             segment.first + i + bad, codes[bad], last_code()));
+    }
+    kernels::DequantizeAdd(codes, gain(), segment.norm, scale, acc.subspan(segment.first + i, length));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Quantize::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
@@ -201,23 +254,21 @@ absl::Status Quantize::DecodeAdd(std::span<const std::byte> body, const Shape& s
   std::memcpy(norms.data(), in.Take(norms.size_bytes()).data(), norms.size_bytes());
   LACONIC_RETURN_IF_ERROR(CheckScales("quantize", norms));
 
-  const auto last_code = static_cast<uint8_t>(code_count_ - 1);
-  std::array<uint8_t, kRun> code_run;
-  LACONIC_RETURN_IF_ERROR(ForEachRun(blocks, [&](size_t segment, size_t first, size_t count) -> absl::Status {
-    const std::span<uint8_t> codes = std::span<uint8_t>(code_run).first(count);
-    const std::span<const std::byte> packed = in.Take(PackedBytes(count, options_.bits));
-    if (!PaddingIsZero(packed, count * static_cast<size_t>(options_.bits))) {
-      return absl::DataLossError(fmt::format("quantize body: padding of block {} is not zero", segment));
+  const std::span<const std::byte> codes = body.subspan(norms.size_bytes());
+  const size_t segment_bytes = PackedBytes(blocks.Size(0), options_.bits);
+  FirstFailure failure;
+  ParallelFor(blocks.segments(), blocks.Grain(), [&](size_t begin, size_t end) {
+    for (size_t b = begin; b < end; ++b) {
+      const Segment segment{
+          .index = b, .first = blocks.FirstElement(b), .elements = blocks.Size(b), .norm = norms[blocks.ScaleOf(b)]};
+      const std::span<const std::byte> packed =
+          codes.subspan(b * segment_bytes, PackedBytes(segment.elements, options_.bits));
+      if (absl::Status status = DecodeSegment(packed, segment, scale, acc); !status.ok()) {
+        return failure.Set(begin, std::move(status));
+      }
     }
-    kernels::UnpackCodes(packed, options_.bits, codes);
-    if (const size_t bad = kernels::FirstAbove(codes, last_code); bad < count) {
-      return absl::DataLossError(
-          fmt::format("quantize body: code of element {} is {}, expected 0..{}", first + bad, codes[bad], last_code));
-    }
-    kernels::DequantizeAdd(codes, grid(), norms[blocks.ScaleOf(segment)], scale, acc.subspan(first, count));
-    return absl::OkStatus();
-  }));
-  return in.Finish("quantize body");
+  });
+  return failure.status();
 }
 
 }  // namespace laconic::internal

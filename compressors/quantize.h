@@ -2,12 +2,12 @@
 // al. 2022 (CGX)).
 #pragma once
 
-#include <array>
 #include <span>
 #include <string>
 
 #include "compressors/blocks.h"
-#include "compressors/kernels/kernels.h"
+#include "compressors/message_runs.h"
+#include "laconic/base/rng.h"
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/compressors/compressor.h"
 
@@ -15,7 +15,8 @@ namespace laconic::internal {
 
 // With b >= 2 bits there are s = 2^(b-1) - 1 levels on each side of zero: C(x)_i = N l_i / s, l_i in -s..s, N the
 // block's norm as a float32, max |x_i| (exact) or |x|_2 (rounded; never below max |x_i|; at most the largest float).
-// l_i is x_i s / N rounded to nearest, or floor(x_i s / N + u) with word i of the key's stream as u. Zero stays exactly
+// l_i is x_i s / N rounded to nearest, or floor(x_i s / N + u) with word i of the key's stream as u; x_i s / N is taken
+// as x_i times a float32 near s / N that brings N itself to s (kernels.h). Zero stays exactly
 // zero; a block of zeros has N = 0. With one bit C(x)_i = N or -N. Stochastic: N = max |x_i|, P(N) = (1 + x_i/N) / 2.
 // Nearest: N = mean |x_i|, and the sign bit decides.
 //
@@ -49,7 +50,7 @@ class Quantize final : public Compressor {
     Norm norm = Norm::kMax;  // one bit: kMax
   };
 
-  explicit Quantize(const Options& options);
+  explicit Quantize(const Options& options) : options_(options) {}
 
   CodecId id() const override { return CodecId::kQuantize; }
   std::string ToString() const override;
@@ -64,17 +65,30 @@ class Quantize final : public Compressor {
                          std::span<float> acc) const override;
 
  private:
+  struct Segment {
+    size_t index = 0, first = 0, elements = 0;
+    float norm = 0;
+    bool is_formed = false;  // as the current run
+  };
+
   int LevelsPerSide() const { return options_.bits == 1 ? 1 : (1 << (options_.bits - 1)) - 1; }
-  kernels::Grid grid() const;
-  absl::Status MeasureNorms(std::span<const float> x, const Blocks& blocks, std::span<float> norms) const;
-  void Codes(std::span<const float> x, float norm, std::span<const uint32_t> words, std::span<uint8_t> codes) const;
-  // residual: x itself, to be overwritten run by run, or empty.
-  absl::StatusOr<size_t> EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
+  float gain() const { return options_.bits == 1 ? 0.5f : static_cast<float>(LevelsPerSide()); }
+  uint8_t last_code() const { return static_cast<uint8_t>(options_.bits == 1 ? 1 : 2 * LevelsPerSide()); }
+  // The largest magnitude of a block, or the sum its norm is the mean or the root of. A block of one run is left
+  // formed.
+  double Measure(MessageRuns& runs, size_t first, size_t elements) const;
+  float NormOf(double measured, uint64_t elements) const;
+  // Writes the codes of one segment to `packed`.
+  void EncodeSegment(const Segment& segment, const CounterRng& rng, MessageRuns& runs,
+                     std::span<std::byte> packed) const;
+  // acc: the whole tensor.   packed: the segment's codes, untrusted.
+  absl::Status DecodeSegment(std::span<const std::byte> packed, const Segment& segment, float scale,
+                             std::span<float> acc) const;
+  // residual: empty where nobody asks for it.
+  absl::StatusOr<size_t> EncodeBlocks(const Message& message, std::span<float> residual, const Shape& shape,
                                       const RngKey& key, std::span<std::byte> body) const;
 
   Options options_;
-  std::array<float, 255> ratios_{};  // what the codes stand for, over N
-  size_t code_count_ = 0;            // 2s + 1; one bit: 2
 };
 
 }  // namespace laconic::internal

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -13,6 +14,7 @@
 #include "compressors/kernels/kernels.h"
 #include "compressors/varint.h"
 #include "laconic/base/byte_io.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
 
@@ -32,15 +34,16 @@ float MeanMagnitude(double sum, uint64_t count) {
   return static_cast<float>(std::min(sum / static_cast<double>(count), kLargest));
 }
 
-// The positions of the zeros of a segment.
-std::span<const uint64_t> FindZeros(std::span<const float> x) {
-  const std::span<uint64_t> indices = Scratch<uint64_t>(ScratchUse::kIndices, x.size());
-  size_t count = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    indices[count] = i;
-    count += x[i] == 0 ? 1 : 0;
-  }
-  return indices.first(count);
+// The sum of the magnitudes of a segment and its zeros. A segment of one run is left formed in `runs`.
+kernels::Magnitudes Measure(MessageRuns& runs, size_t first, size_t elements) {
+  kernels::Magnitudes total;
+  ForEachRun(first, elements, [&](size_t begin, size_t count) {
+    kernels::Magnitudes run;
+    runs.Form(begin, count, run);
+    total.sum += run.sum;
+    total.zeros += run.zeros;
+  });
+  return total;
 }
 
 void PutZeros(std::span<const uint64_t> zeros, size_t elements, ByteWriter& out) {
@@ -84,92 +87,134 @@ Traits Sign::traits(const Shape& shape) const {
 
 size_t Sign::MaxBodyBytes(const Shape& shape) const {
   const Blocks blocks(shape.elements(), block_);
-  const size_t fixed = blocks.scales() * sizeof(float) + blocks.PackedBytes(1);
-  if (zeros_ == Zeros::kPlus) return fixed;
-  const auto zeros_bytes = [](size_t elements) {  // at most, of one segment of that many
-    return 2 * VarintBytes(elements) + BytesOfBits(elements) + 1;
+  if (blocks.segments() == 0) return 0;
+  const size_t last = blocks.segments() - 1;
+  const size_t flags = zeros_ == Zeros::kExact ? BytesOfBits(blocks.segments()) : 0;
+  return blocks.scales() * sizeof(float) + flags + last * SegmentBytes(blocks.Size(0)) +
+         SegmentBytes(blocks.Size(last));
+}
+
+size_t Sign::SegmentBytes(size_t elements) const {
+  const size_t zeros = zeros_ == Zeros::kExact ? 2 * VarintBytes(elements) + BytesOfBits(elements) + 1 : 0;
+  return BytesOfBits(elements) + zeros;
+}
+
+void Sign::EncodeSegment(const Segment& segment, MessageRuns& runs, ByteWriter& out) const {
+  // A segment of one run was formed when it was measured.
+  const auto run_at = [&](size_t begin, size_t count) {
+    return segment.is_formed ? runs.current() : runs.Form(begin, count);
   };
-  size_t zeros = BytesOfBits(blocks.segments());
-  if (blocks.segments() > 0) {
-    const size_t last = blocks.segments() - 1;
-    zeros += last * zeros_bytes(blocks.Size(0)) + zeros_bytes(blocks.Size(last));
+  const bool lists_zeros = segment.zeros > 0;
+  if (lists_zeros) {
+    const std::span<uint64_t> zeros = Scratch<uint64_t>(ScratchUse::kIndices, segment.elements);
+    size_t found = 0;
+    ForEachRun(segment.first, segment.elements, [&](size_t begin, size_t count) {
+      const std::span<const float> run = run_at(begin, count);
+      for (size_t i = 0; i < count; ++i) {
+        zeros[found] = begin + i - segment.first;
+        found += run[i] == 0 ? 1 : 0;
+      }
+    });
+    PutZeros(zeros.first(segment.zeros), segment.elements, out);
   }
-  return fixed + zeros;
-}
-
-absl::Status Sign::MeasureBlocks(std::span<const float> x, const Blocks& blocks, std::span<float> scales,
-                                 std::span<std::byte> flags) const {
-  std::fill(flags.begin(), flags.end(), std::byte{0});
-  double sum = 0;      // of the block so far
-  uint64_t count = 0;  // the same
-  for (size_t b = 0; b < blocks.segments(); ++b) {
-    const std::span<const float> segment = blocks.Slice(x, b);
-    const double segment_sum = kernels::SumAbs(segment);
-    if (!std::isfinite(segment_sum)) return CheckFinite("sign", x);
-    const size_t zeros = zeros_ == Zeros::kExact ? kernels::CountZeros(segment) : 0;
-    sum += segment_sum;
-    count += segment.size() - zeros;
-    if (zeros > 0) flags[b / 8] |= std::byte{1} << (b % 8);
-    if (b + 1 < blocks.segments() && blocks.ScaleOf(b + 1) == blocks.ScaleOf(b)) continue;
-    scales[blocks.ScaleOf(b)] = MeanMagnitude(sum, count);
-    sum = 0;
-    count = 0;
-  }
-  for (size_t b = 0; b < blocks.segments() && zeros_ == Zeros::kExact; ++b) {
-    if (scales[blocks.ScaleOf(b)] == 0) flags[b / 8] &= ~(std::byte{1} << (b % 8));  // nothing but zeros: implied
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<size_t> Sign::EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
-                                          std::span<std::byte> body) const {
-  LACONIC_RETURN_IF_ERROR(CheckFloats("sign", x.size(), shape));
-  LACONIC_RETURN_IF_ERROR(CheckRoom("sign", body.size(), MaxBodyBytes(shape)));
-  const bool exact = zeros_ == Zeros::kExact;
-  const Blocks blocks(x.size(), block_);
-  ByteWriter out(body);
-  const std::span<std::byte> scale_bytes = out.Claim(blocks.scales() * sizeof(float));
-  const std::span<std::byte> flags = out.Claim(exact ? BytesOfBits(blocks.segments()) : 0);
-  const std::span<float> scales = Scratch<float>(ScratchUse::kValues, blocks.scales());
-  LACONIC_RETURN_IF_ERROR(MeasureBlocks(x, blocks, scales, flags));
-  if (!scales.empty()) std::memcpy(scale_bytes.data(), scales.data(), scale_bytes.size());
-
-  for (size_t b = 0; b < blocks.segments(); ++b) {
-    const std::span<const float> segment = blocks.Slice(x, b);
-    const float value = scales[blocks.ScaleOf(b)];
-    if (exact && value == 0) continue;
-    const bool has_zeros = exact && TestBit(flags, b);
-    if (has_zeros) {
-      const std::span<const uint64_t> zeros = FindZeros(segment);
-      PutZeros(zeros, segment.size(), out);
-      if (zeros.size() == segment.size()) continue;
-    }
-    kernels::PackSigns(segment, out.Claim(BytesOfBits(segment.size())));
-    if (residual.empty()) continue;
-    const std::span<float> in_place = blocks.Slice(residual, b);
-    if (has_zeros) {
-      kernels::SubtractSignedFromNonZeros(value, in_place);
+  const bool has_signs = zeros_ == Zeros::kPlus || (segment.scale != 0 && segment.zeros < segment.elements);
+  const std::span<std::byte> signs = out.Claim(has_signs ? BytesOfBits(segment.elements) : 0);
+  ForEachRun(segment.first, segment.elements, [&](size_t begin, size_t count) {
+    const std::span<float> run = run_at(begin, count);
+    const std::span<std::byte> bits =
+        has_signs ? signs.subspan((begin - segment.first) / 8, BytesOfBits(count)) : signs;
+    if (!runs.leaves_residual()) {
+      if (has_signs) kernels::PackSigns(run, bits);
+    } else if (!has_signs) {
+      runs.Leave();  // zeros
+    } else if (lists_zeros) {
+      kernels::PackSignsAndSubtractFromNonZeros(run, segment.scale, bits, runs.sink());
     } else {
-      kernels::SubtractSigned(value, in_place);
+      kernels::PackSignsAndSubtract(run, segment.scale, bits, runs.sink());
     }
-  }
-  LACONIC_RETURN_IF_ERROR(out.Finish("sign body"));
-  return out.written();
-}
-
-absl::StatusOr<size_t> Sign::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
-                                    std::span<std::byte> body) const {
-  return EncodeBlocks(x, {}, shape, body);
+  });
 }
 
 absl::StatusOr<size_t> Sign::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
                                             std::span<float> residual, std::span<std::byte> body) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("sign", message.size(), shape));
   LACONIC_RETURN_IF_ERROR(CheckFloats("sign", residual.size(), shape));
-  message.Form(0, residual);
-  return EncodeBlocks(residual, residual, shape, body);
+  return EncodeBlocks(message, residual, shape, body);
 }
 
+absl::StatusOr<size_t> Sign::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
+                                    std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("sign", x.size(), shape));
+  return EncodeBlocks(x, {}, shape, body);
+}
+
+absl::StatusOr<size_t> Sign::EncodeBlocks(const Message& message, std::span<float> residual, const Shape& shape,
+                                          std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckRoom("sign", body.size(), MaxBodyBytes(shape)));
+  const Blocks blocks(message.size(), block_);
+  if (blocks.segments() == 0) return 0;
+  const bool exact = zeros_ == Zeros::kExact;
+  ByteWriter head(body);
+  const std::span<std::byte> scales = head.Claim(blocks.scales() * sizeof(float));
+  const std::span<std::byte> flags = head.Claim(exact ? BytesOfBits(blocks.segments()) : 0);
+  std::fill(flags.begin(), flags.end(), std::byte{0});
+
+  // Under one scale for all, every segment is measured before the first is encoded.
+  const bool one_scale = block_ == 0;
+  float tensor_scale = 0;
+  const std::span<kernels::Magnitudes> measured =
+      Scratch<kernels::Magnitudes>(ScratchUse::kValues, one_scale ? blocks.segments() : 0);
+  if (one_scale) {
+    ParallelFor(blocks.segments(), blocks.Grain(), [&](size_t begin, size_t end) {
+      MessageRuns runs(message, {});
+      for (size_t b = begin; b < end; ++b) measured[b] = Measure(runs, blocks.FirstElement(b), blocks.Size(b));
+    });
+    kernels::Magnitudes total;
+    for (const kernels::Magnitudes& segment : measured) {
+      total.sum += segment.sum;
+      total.zeros += segment.zeros;
+    }
+    if (!std::isfinite(total.sum)) return CheckFinite("sign", message);
+    tensor_scale = MeanMagnitude(total.sum, exact ? message.size() - total.zeros : message.size());
+    std::memcpy(scales.data(), &tensor_scale, sizeof(tensor_scale));
+  }
+
+  // Every piece writes where it would if all before it were as long as they can be; the gaps are closed below.
+  const std::span<std::byte> data = body.subspan(head.written());
+  const size_t grain = blocks.Grain();
+  const size_t most_bytes = SegmentBytes(blocks.Size(0));
+  const std::span<size_t> piece_bytes = Scratch<size_t>(ScratchUse::kStage, (blocks.segments() - 1) / grain + 1);
+  std::fill(piece_bytes.begin(), piece_bytes.end(), 0);
+  std::atomic<bool> is_finite = true;
+  ParallelFor(blocks.segments(), grain, [&](size_t begin, size_t end) {
+    MessageRuns runs(message, residual);
+    ByteWriter out(data.subspan(begin * most_bytes));
+    for (size_t b = begin; b < end; ++b) {
+      Segment segment{.first = blocks.FirstElement(b), .elements = blocks.Size(b), .scale = tensor_scale};
+      const kernels::Magnitudes magnitudes = one_scale ? measured[b] : Measure(runs, segment.first, segment.elements);
+      const size_t zeros = exact ? magnitudes.zeros : 0;
+      if (!one_scale) {
+        if (!std::isfinite(magnitudes.sum)) is_finite = false;
+        segment.is_formed = segment.elements <= MessageRuns::kMax;
+        segment.scale = MeanMagnitude(magnitudes.sum, segment.elements - zeros);
+        std::memcpy(scales.data() + b * sizeof(float), &segment.scale, sizeof(float));
+      }
+      if (segment.scale != 0) segment.zeros = zeros;  // of a block of nothing but zeros they are implied
+      if (segment.zeros > 0) flags[b / 8] |= std::byte{1} << (b % 8);
+      EncodeSegment(segment, runs, out);
+    }
+    piece_bytes[begin / grain] = out.written();
+  });
+  if (!is_finite) return CheckFinite("sign", message);
+
+  size_t written = 0;
+  for (size_t piece = 0; piece < piece_bytes.size(); ++piece) {
+    const std::byte* const from = data.data() + piece * grain * most_bytes;
+    if (from != data.data() + written) std::memmove(data.data() + written, from, piece_bytes[piece]);
+    written += piece_bytes[piece];
+  }
+  return head.written() + written;
+}
 absl::Status Sign::DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                              std::span<float> acc) const {
   LACONIC_RETURN_IF_ERROR(CheckFloats("sign", acc.size(), shape));

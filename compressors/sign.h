@@ -6,6 +6,8 @@
 #include <string>
 
 #include "compressors/blocks.h"
+#include "compressors/message_runs.h"
+#include "laconic/base/byte_io.h"
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/compressors/compressor.h"
 
@@ -27,8 +29,6 @@ namespace laconic::internal {
 // for each block whose scale is not 0 (zeros=plus: each block): if its bit is set, the number of zeros (varint), the
 // length of their index block (varint) and the index block; unless all are zeros, ceil(elements/8) bytes of sign bits,
 // 1 = negative, first element lowest. Under one scale for the whole tensor these "blocks" are runs of 65536 elements.
-//
-// Encoding reads x twice (scales, then signs and residual), since an error must leave x as it was.
 class Sign final : public Compressor {
  public:
   enum class Zeros { kExact, kPlus };
@@ -49,11 +49,17 @@ class Sign final : public Compressor {
                          std::span<float> acc) const override;
 
  private:
-  // The scales of all blocks and, for zeros=exact, the bits of those that have zeros and others.
-  absl::Status MeasureBlocks(std::span<const float> x, const Blocks& blocks, std::span<float> scales,
-                             std::span<std::byte> flags) const;
-  // residual: x itself, to be overwritten segment by segment, or empty.
-  absl::StatusOr<size_t> EncodeBlocks(std::span<const float> x, std::span<float> residual, const Shape& shape,
+  struct Segment {
+    size_t first = 0, elements = 0;
+    float scale = 0;
+    size_t zeros = 0;        // that are listed
+    bool is_formed = false;  // as the current run
+  };
+  // At most, of one segment, its scale and its flag not counted.
+  size_t SegmentBytes(size_t elements) const;
+  void EncodeSegment(const Segment& segment, MessageRuns& runs, ByteWriter& out) const;
+  // residual: empty where nobody asks for it.
+  absl::StatusOr<size_t> EncodeBlocks(const Message& message, std::span<float> residual, const Shape& shape,
                                       std::span<std::byte> body) const;
 
   size_t block_;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "compressors/float16.h"
+#include "laconic/base/rng.h"
 
 namespace laconic::kernels::scalar {
 namespace {
@@ -31,14 +32,12 @@ constexpr std::array<uint32_t, 8> kToTop = {1u << 31, 1u << 30, 1u << 29, 1u << 
 // element(x_i) summed as kernels.h says.
 template <typename Element>
 double Sum(std::span<const float> x, Element element) {
-  std::array<double, 8> partial{};
-  const size_t whole = x.size() / 8 * 8;
-  for (size_t i = 0; i < whole; i += 8) {
-    for (size_t j = 0; j < 8; ++j) partial[j] += element(x[i + j]);
+  std::array<double, 16> partial{};
+  for (size_t i = 0; i < x.size(); ++i) partial[i % 16] += element(x[i]);
+  for (size_t step = 8; step > 0; step /= 2) {
+    for (size_t j = 0; j < step; ++j) partial[j] += partial[j + step];
   }
-  for (size_t i = whole; i < x.size(); ++i) partial[i - whole] += element(x[i]);
-  return ((partial[0] + partial[4]) + (partial[1] + partial[5])) +
-         ((partial[2] + partial[6]) + (partial[3] + partial[7]));
+  return partial[0];
 }
 
 // acc_i += term(eight bits in a byte, i % 8), for the bytes that bytes(byte index) gives.
@@ -95,6 +94,13 @@ std::pair<float, float> PowersOfTwo(int exponent) {
   return {std::ldexp(1.0f, exponent / 2), std::ldexp(1.0f, exponent - exponent / 2)};
 }
 
+// What a code stands for.
+float Value(uint8_t code, float gain, float norm) { return norm * ((static_cast<float>(code) - gain) / gain); }
+
+void LeaveResidual(std::span<const float> x, const Levels& levels, std::span<const uint8_t> codes, const Sink& sink) {
+  for (size_t i = 0; i < sink.out.size(); ++i) sink.out[i] = x[i] - Value(codes[i], levels.gain, levels.norm);
+}
+
 // Calls run(x[i, i + kRun)) for whole runs and returns where the first run it answers true for begins, or the last,
 // shorter one.
 constexpr size_t kRun = 256;
@@ -142,6 +148,37 @@ size_t CountZeros(std::span<const float> x) {
   return x.size() - non_zeros;
 }
 
+void FormRun(const Message& message, size_t first, std::span<float> out) {
+  const float keep = 1 - message.beta;
+  for (size_t j = 0; j < out.size(); ++j) {
+    const size_t i = first + j;
+    float u = message.gradient[i];
+    if (!message.momentum.empty()) u = keep * message.momentum[i] + message.beta * u;
+    if (!message.shift.empty()) u -= message.shift[i];
+    if (!message.error.empty()) u += message.error_weight * message.error[i];
+    out[j] = message.kappa * u;
+  }
+}
+
+float FormRunAbsMax(const Message& message, size_t first, std::span<float> out) {
+  FormRun(message, first, out);
+  return AbsMax(out);
+}
+
+double FormRunSumSquares(const Message& message, size_t first, std::span<float> out) {
+  FormRun(message, first, out);
+  return SumSquares(out);
+}
+
+Magnitudes FormRunMagnitudes(const Message& message, size_t first, std::span<float> out) {
+  FormRun(message, first, out);
+  return {.sum = SumAbs(out), .zeros = CountZeros(out)};
+}
+
+void StoreRun(std::span<const float> run, const Sink& sink) { std::copy(run.begin(), run.end(), sink.out.begin()); }
+
+void FinishStores() {}
+
 void ScaleAdd(std::span<const float> y, float scale, std::span<float> acc) {
   for (size_t i = 0; i < acc.size(); ++i) acc[i] += scale * y[i];
 }
@@ -163,16 +200,17 @@ void PackSigns(std::span<const float> x, std::span<std::byte> bits) {
   }
 }
 
-void SubtractSigned(float value, std::span<float> x) {
-  const uint32_t magnitude = Bits(value);
-  for (float& element : x) element -= Float(magnitude | (Bits(element) & kSignBit));
+void PackSignsAndSubtract(std::span<const float> x, float value, std::span<std::byte> bits, const Sink& sink) {
+  PackSigns(x, bits);
+  for (size_t i = 0; i < x.size(); ++i) sink.out[i] = x[i] - Float(Bits(value) | (Bits(x[i]) & kSignBit));
 }
 
-void SubtractSignedFromNonZeros(float value, std::span<float> x) {
-  const uint32_t magnitude = Bits(value);
-  for (float& element : x) {
-    const uint32_t bits = Bits(element);
-    element -= Float((magnitude | (bits & kSignBit)) & NonZeroMask(bits));
+void PackSignsAndSubtractFromNonZeros(std::span<const float> x, float value, std::span<std::byte> bits,
+                                      const Sink& sink) {
+  PackSigns(x, bits);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const uint32_t term = (Bits(value) | (Bits(x[i]) & kSignBit)) & NonZeroMask(Bits(x[i]));
+    sink.out[i] = x[i] - Float(term);
   }
 }
 
@@ -200,28 +238,27 @@ void AddSignedWhere(std::span<const std::byte> signs, std::span<const std::byte>
       });
 }
 
-void QuantizeNearest(std::span<const float> x, const Grid& grid, float norm, std::span<uint8_t> codes) {
-  // Beside 1.5 * 2^23 a float's unit is 1: the addition rounds, and the integer appears in the low bits.
-  constexpr float kMagic = 0x1.8p23f;
-  const float gain = grid.gain;
-  const float magic = kMagic + grid.offset;
-  for (size_t i = 0; i < x.size(); ++i) codes[i] = static_cast<uint8_t>(Bits(x[i] / norm * gain + magic));
+void QuantizeNearest(std::span<const float> x, const Levels& levels, std::span<uint8_t> codes, const Sink& sink) {
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa.
+  const float magic = 0x1.8p23f + levels.gain;
+  for (size_t i = 0; i < x.size(); ++i) codes[i] = static_cast<uint8_t>(Bits(x[i] * levels.up * levels.steps + magic));
+  LeaveResidual(x, levels, codes, sink);
 }
 
-void QuantizeStochastic(std::span<const float> x, const Grid& grid, float norm, std::span<const uint32_t> words,
-                        std::span<uint8_t> codes) {
+void QuantizeStochastic(std::span<const float> x, const Levels& levels, std::span<const uint32_t> words,
+                        std::span<uint8_t> codes, const Sink& sink) {
   // The largest sum is 2s * 2^24 + 2^24 - 1 < 2^32 for s <= 127.
-  const float gain = grid.gain * 0x1p24f;
-  const auto offset = static_cast<uint32_t>(grid.offset * 0x1p24f);
+  const auto offset = static_cast<uint32_t>(levels.gain * 0x1p24f);
   for (size_t i = 0; i < x.size(); ++i) {
-    const auto fixed = static_cast<uint32_t>(static_cast<int32_t>(x[i] / norm * gain));
+    const float level = std::clamp(x[i] * levels.up * levels.steps, -levels.gain, levels.gain);
+    const auto fixed = static_cast<uint32_t>(static_cast<int32_t>(level * 0x1p24f));
     codes[i] = static_cast<uint8_t>((fixed + offset + (words[i] >> 8)) >> 24);
   }
+  LeaveResidual(x, levels, codes, sink);
 }
 
-void DequantizeAdd(std::span<const uint8_t> codes, const Grid& grid, float norm, float scale, std::span<float> acc) {
-  const float* const ratios = grid.ratios.data();
-  for (size_t i = 0; i < acc.size(); ++i) acc[i] += scale * (norm * ratios[codes[i]]);
+void DequantizeAdd(std::span<const uint8_t> codes, float gain, float norm, float scale, std::span<float> acc) {
+  for (size_t i = 0; i < acc.size(); ++i) acc[i] += scale * Value(codes[i], gain, norm);
 }
 
 void PackCodes(std::span<const uint8_t> codes, int bits, std::span<std::byte> packed) {
@@ -248,11 +285,19 @@ size_t FirstAbove(std::span<const uint8_t> codes, uint8_t limit) {
   return i;
 }
 
-void RoundToPowersOfTwo(std::span<const float> x, std::span<const uint32_t> words, std::span<uint8_t> exponents) {
+void RandomWords(uint64_t key, uint64_t first, std::span<uint32_t> words) {
+  CounterRng::FromDerivedKey(key).Words(first, words);
+}
+
+void RoundToPowersOfTwo(std::span<const float> x, std::span<const uint32_t> words, std::span<uint8_t> exponents,
+                        const Sink& sink) {
   // Adding a uniform 23-bit number to the mantissa carries into the exponent with probability mantissa / 2^23.
   for (size_t i = 0; i < x.size(); ++i) {
     const uint32_t exponent = ((Bits(x[i]) & kMagnitudeBits) + (words[i] >> 9)) >> 23;
     exponents[i] = static_cast<uint8_t>(exponent - (exponent == 255));  // 255 would be infinity
+  }
+  for (size_t i = 0; i < sink.out.size(); ++i) {
+    sink.out[i] = x[i] - Float((Bits(x[i]) & kSignBit) | uint32_t{exponents[i]} << 23);
   }
 }
 
@@ -272,9 +317,11 @@ void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byt
   }
 }
 
-void ToHalves(std::span<const float> x, int exponent, std::span<uint16_t> y) {
+void ToHalves(std::span<const float> x, int exponent, float limit, std::span<uint16_t> y, const Sink& sink) {
   const auto [first, second] = PowersOfTwo(exponent);
-  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToHalf(x[i] * first * second);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToHalf(std::clamp(x[i] * first * second, -limit, limit));
+  const auto [back_first, back_second] = PowersOfTwo(-exponent);
+  for (size_t i = 0; i < sink.out.size(); ++i) sink.out[i] = x[i] - HalfToFloat(y[i]) * back_first * back_second;
 }
 
 void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y) {
@@ -282,9 +329,11 @@ void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y) {
   for (size_t i = 0; i < x.size(); ++i) y[i] = HalfToFloat(x[i]) * first * second;
 }
 
-void ToBfloat16s(std::span<const float> x, int exponent, std::span<uint16_t> y) {
+void ToBfloat16s(std::span<const float> x, int exponent, float limit, std::span<uint16_t> y, const Sink& sink) {
   const auto [first, second] = PowersOfTwo(exponent);
-  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToBfloat16(x[i] * first * second);
+  for (size_t i = 0; i < x.size(); ++i) y[i] = FloatToBfloat16(std::clamp(x[i] * first * second, -limit, limit));
+  const auto [back_first, back_second] = PowersOfTwo(-exponent);
+  for (size_t i = 0; i < sink.out.size(); ++i) sink.out[i] = x[i] - Bfloat16ToFloat(y[i]) * back_first * back_second;
 }
 
 void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y) {

@@ -83,5 +83,14 @@ TEST(ParallelScope, Inner_EndsWithItsBlock) {
   EXPECT_EQ(calls(), 4);
 }
 
+TEST(FirstFailure, IsThatOfTheSmallestBegin) {
+  FirstFailure failure;
+  EXPECT_TRUE(failure.status().ok());
+  failure.Set(16, absl::DataLossError("second"));
+  failure.Set(8, absl::DataLossError("first"));
+  failure.Set(24, absl::DataLossError("third"));
+  EXPECT_EQ(failure.status(), absl::DataLossError("first"));
+}
+
 }  // namespace
 }  // namespace laconic

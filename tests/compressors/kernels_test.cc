@@ -88,15 +88,18 @@ TEST_P(Kernels, Reductions_FollowTheirDefinitions) {
   ForEachSpan([](std::span<const float> x) {
     float largest = 0;
     size_t zeros = 0;
-    double sums[8] = {}, squares[8] = {};
+    double sums[16] = {}, squares[16] = {};
     for (size_t i = 0; i < x.size(); ++i) {
       largest = std::max(largest, std::abs(x[i]));
       zeros += x[i] == 0 ? 1 : 0;
-      sums[i % 8] += std::abs(static_cast<double>(x[i]));
-      squares[i % 8] += static_cast<double>(x[i]) * x[i];
+      sums[i % 16] += std::abs(static_cast<double>(x[i]));
+      squares[i % 16] += static_cast<double>(x[i]) * x[i];
     }
     const auto total = [](const double* s) {
-      return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+      double eight[8], four[4];
+      for (int j = 0; j < 8; ++j) eight[j] = s[j] + s[j + 8];
+      for (int j = 0; j < 4; ++j) four[j] = eight[j] + eight[j + 4];
+      return (four[0] + four[2]) + (four[1] + four[3]);
     };
     EXPECT_EQ(kernels::AbsMax(x), largest);
     EXPECT_EQ(kernels::CountZeros(x), zeros);
@@ -136,60 +139,81 @@ TEST_P(Kernels, Signs_PackAndComeBack) {
   });
 }
 
-TEST_P(Kernels, SubtractSigned_LeavesTheResidual) {
+TEST_P(Kernels, PackSignsAndSubtract_LeavesTheResidual) {
   ForEachSpan([](std::span<const float> x) {
-    Floats all(x.begin(), x.end()), all_expected = all, some = all, some_expected = all;
+    Floats all(x.size()), all_expected = all, some = all, some_expected = all;
     for (size_t i = 0; i < x.size(); ++i) {
-      all_expected[i] -= std::copysign(0.7f, x[i]);
-      if (x[i] != 0) some_expected[i] -= std::copysign(0.7f, x[i]);
+      all_expected[i] = x[i] - std::copysign(0.7f, x[i]);
+      some_expected[i] = x[i] != 0 ? all_expected[i] : x[i];
     }
-    kernels::SubtractSigned(0.7f, all);
-    kernels::SubtractSignedFromNonZeros(0.7f, some);
+    Bytes bits((x.size() + 7) / 8), same(bits.size()), expected(bits.size());
+    kernels::PackSigns(x, expected);
+    kernels::PackSignsAndSubtract(x, 0.7f, bits, {.out = all});
+    kernels::PackSignsAndSubtractFromNonZeros(x, 0.7f, same, {.out = some});
+    EXPECT_EQ(bits, expected);
+    EXPECT_EQ(same, expected);
     ExpectSameBits(all, all_expected);
     ExpectSameBits(some, some_expected);
   });
 }
 
+TEST_P(Kernels, Levels_BringTheNormToTheOutermostCode) {
+  for (const float gain : {0.5f, 1.0f, 3.0f, 7.0f, 15.0f, 31.0f, 63.0f, 127.0f}) {
+    for (const float norm : {kSmallestDenormal, 0x1.8p-140f, 0x1p-126f, 1e-20f, 0.1f, 1.0f, 3.0f, 1e9f, 1e30f,
+                             0x1.fffffep66f, kLargestFloat}) {
+      const kernels::Levels levels = kernels::Levels::Of(gain, norm);
+      const float level = norm * levels.up * levels.steps;
+      EXPECT_GE(level, gain) << norm;
+      EXPECT_LE(level, gain * (1 + 0x1p-22f)) << norm;
+    }
+  }
+}
+
 TEST_P(Kernels, Codes_RoundAsDefinedAndStayOnTheGrid) {
-  const float no_ratios[1] = {};
-  for (const int levels : {1, 3, 7, 31, 127}) {
-    const auto s = static_cast<float>(levels);
-    const kernels::Grid grid{.gain = s, .offset = s, .ratios = no_ratios};
+  for (const int s : {1, 3, 7, 31, 127}) {
+    const kernels::Levels levels = kernels::Levels::Of(static_cast<float>(s), kLargestFloat);
     ForEachSpan([&](std::span<const float> x) {
       const std::vector<uint32_t> words = Words(x.size());
       std::vector<uint8_t> nearest(x.size()), stochastic(x.size());
-      kernels::QuantizeNearest(x, grid, kLargestFloat, nearest);
-      kernels::QuantizeStochastic(x, grid, kLargestFloat, words, stochastic);
+      Floats residual(x.size());
+      kernels::QuantizeNearest(x, levels, nearest, {.out = residual});
+      kernels::QuantizeStochastic(x, levels, words, stochastic, {});
       for (size_t i = 0; i < x.size(); ++i) {
-        const float level = x[i] / kLargestFloat * s;
-        ASSERT_EQ(nearest[i], std::nearbyint(static_cast<double>(level) + levels)) << x[i];
-        const double fixed = std::trunc(static_cast<double>(level) * 0x1p24) + levels * 0x1p24 + (words[i] >> 8);
+        const float scaled = x[i] * levels.up;
+        const float level = scaled * levels.steps;
+        ASSERT_EQ(nearest[i], std::nearbyint(static_cast<double>(level)) + s) << x[i];
+        const float ratio = static_cast<float>(nearest[i] - s) / static_cast<float>(s);
+        const float value = kLargestFloat * ratio;
+        ASSERT_EQ(residual[i], x[i] - value);
+        const double limited = std::clamp(static_cast<double>(level), -1.0 * s, 1.0 * s);
+        const double fixed = std::trunc(limited * 0x1p24) + s * 0x1p24 + (words[i] >> 8);
         ASSERT_EQ(stochastic[i], std::floor(fixed * 0x1p-24)) << x[i];
-        ASSERT_LE(stochastic[i], 2 * levels);
+        ASSERT_LE(stochastic[i], 2 * s);
       }
     });
   }
 }
 
 TEST_P(Kernels, QuantizeNearest_TiesGoToTheEvenCode) {
-  const float no_ratios[1] = {};
   std::vector<uint8_t> codes(4);
-  kernels::QuantizeNearest(Floats{0.5f, 1.5f, -0.5f, -1.5f}, {.gain = 3, .offset = 3, .ratios = no_ratios}, 3, codes);
+  kernels::QuantizeNearest(Floats{0.5f, 1.5f, -0.5f, -1.5f}, kernels::Levels::Of(3, 3), codes, {});
   EXPECT_EQ(codes, (std::vector<uint8_t>{4, 4, 2, 2}));
 }
 
+// Every code of every grid: what it stands for is the correctly rounded quotient.
 TEST_P(Kernels, DequantizeAdd_RoundsEveryOperation) {
-  const float ratios[3] = {-1, 0.3f, 1};
-  for (const size_t length : kLengths) {
-    std::vector<uint8_t> codes(length);
-    for (size_t i = 0; i < length; ++i) codes[i] = static_cast<uint8_t>(i * i % 3);
-    Floats acc = Gaussian(length), expected = acc;
-    for (size_t i = 0; i < length; ++i) {
-      const float value = 1.7f * ratios[codes[i]];
+  for (const float gain : {0.5f, 1.0f, 3.0f, 7.0f, 15.0f, 31.0f, 63.0f, 127.0f}) {
+    std::vector<uint8_t> codes(static_cast<size_t>(2 * gain) + 1);
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
+    codes.resize(codes.size() + 64);  // so that every code is met in a vector
+    Floats acc = Gaussian(codes.size()), expected = acc;
+    for (size_t i = 0; i < codes.size(); ++i) {
+      const float ratio = (static_cast<float>(codes[i]) - gain) / gain;
+      const float value = 1.7f * ratio;
       const float product = 0.3f * value;
       expected[i] += product;
     }
-    kernels::DequantizeAdd(codes, {.ratios = ratios}, 1.7f, 0.3f, acc);
+    kernels::DequantizeAdd(codes, gain, 1.7f, 0.3f, acc);
     ExpectSameBits(acc, expected);
   }
 }
@@ -228,7 +252,7 @@ TEST_P(Kernels, PowersOfTwo_RoundByTheMantissaAndComeBack) {
   ForEachSpan([](std::span<const float> x) {
     const std::vector<uint32_t> words = Words(x.size());
     std::vector<uint8_t> exponents(x.size());
-    kernels::RoundToPowersOfTwo(x, words, exponents);
+    kernels::RoundToPowersOfTwo(x, words, exponents, {});
     Bytes signs((x.size() + 7) / 8);
     kernels::PackSigns(x, signs);
     Floats acc(x.size(), 1.0f), expected = acc;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 
 namespace laconic {
 
@@ -63,5 +64,18 @@ class ParallelScope {
 // the pool of the scope this thread is in; outside of one, or where there is but one piece, [0, count) at once. So
 // every `begin` is a multiple of `grain`. Bodies run outside of any scope.   grain > 0.
 void ParallelFor(size_t count, size_t grain, absl::FunctionRef<void(size_t begin, size_t end)> body);
+
+// The error of a loop: of those that bodies report, the one of the smallest `begin`, so that it does not depend on who
+// was faster. Thread-safe.
+class FirstFailure {
+ public:
+  void Set(size_t begin, absl::Status status);
+  absl::Status status() const;
+
+ private:
+  mutable std::mutex mutex_;  // guards what follows
+  size_t begin_ = 0;
+  absl::Status status_;
+};
 
 }  // namespace laconic

@@ -1,0 +1,57 @@
+#include "compressors/message_runs.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <mutex>
+
+#include "laconic/base/parallel.h"
+
+namespace laconic::internal {
+
+kernels::Sink MessageRuns::sink(size_t begin, size_t count) const {
+  kernels::Sink sink;
+  if (!residual_.empty())
+    sink = {.out = residual_.subspan(first_ + begin, count), .past_cache = past_cache_, .ahead = {}};
+  if (begin + count < count_) return sink;
+  // Forming a short run fetched the first half of the next.
+  const size_t skipped = count_ <= kernels::kShortRun ? count_ / 2 : 0;
+  const size_t next = std::min(first_ + count_ + skipped, message_.size());
+  sink.ahead.elements = std::min({count, kernels::kShortRun - skipped, message_.size() - next});
+  for (const std::span<const float> part : {message_.gradient, message_.momentum, message_.shift, message_.error}) {
+    if (!part.empty()) sink.ahead.streams[sink.ahead.count++] = part.data() + next;
+  }
+  return sink;
+}
+
+float LargestMagnitude(const Message& message) {
+  std::mutex mutex;
+  float total = 0;
+  ParallelFor(message.size(), kGrain, [&](size_t begin, size_t end) {
+    MessageRuns runs(message, {});
+    float largest = 0;
+    for (size_t first = begin; first < end; first += MessageRuns::kUsual) {
+      float run = 0;
+      runs.Form(first, std::min(MessageRuns::kUsual, end - first), run);
+      if (!(run <= largest)) largest = run;  // NaN too
+      if (!std::isfinite(largest)) break;
+    }
+    std::lock_guard lock(mutex);
+    if (!(largest <= total)) total = largest;
+  });
+  return total;
+}
+
+absl::Status CheckFinite(std::string_view codec, const Message& message) {
+  MessageRuns runs(message, {});
+  for (size_t first = 0; first < message.size(); first += MessageRuns::kUsual) {
+    const std::span<const float> run = runs.Form(first, std::min(MessageRuns::kUsual, message.size() - first));
+    if (const size_t bad = kernels::FirstNonFinite(run); bad < run.size()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: element {} of {} is {}", codec, first + bad, message.size(), run[bad]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace laconic::internal
