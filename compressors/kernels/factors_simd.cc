@@ -14,31 +14,42 @@ using namespace scalar;
 #else
 namespace {
 
-// y = or += (kMore) the K terms of one tile: R rows of y, kTileCols floats apart.   factors: R x K.
-template <size_t K, bool kMore>
-void TileProduct(const float* HWY_RESTRICT factors, const float* HWY_RESTRICT q, size_t q_stride, size_t rows,
-                 size_t count, const NextTile& ahead, float* HWY_RESTRICT y) {
+// y = or += (kMore) the K terms of R rows of a tile, which in y are kTileCols floats apart.   factors: R x K.
+template <size_t R, size_t K, bool kMore>
+HWY_NOINLINE void RowsProduct(const float* HWY_RESTRICT factors, const float* HWY_RESTRICT q, size_t q_stride,
+                              size_t count, const NextTile& ahead, float* HWY_RESTRICT y) {
   const TileFloats d;
   size_t j = 0;
-  for (; j + kWidth <= count; j += kWidth) {
-    if (j % kLineFloats == 0) ahead.Prefetch(j);
-    TileVector columns[K];
-    for (size_t k = 0; k < K; ++k) columns[k] = hn::LoadU(d, q + k * q_stride + j);
-    for (size_t r = 0; r < rows; ++r) {
-      float* const out = y + r * kTileCols + j;
-      TileVector sum = hn::Mul(hn::Set(d, factors[r * K]), columns[0]);
-      if constexpr (kMore) sum = hn::Add(hn::Load(d, out), sum);
-      for (size_t k = 1; k < K; ++k) sum = hn::Add(sum, hn::Mul(hn::Set(d, factors[r * K + k]), columns[k]));
-      hn::Store(sum, d, out);
+  for (; j + kLineFloats <= count; j += kLineFloats) {
+    ahead.Prefetch(j);
+    for (size_t i = j; i < j + kLineFloats; i += kWidth) {
+      TileVector columns[K];
+      for (size_t k = 0; k < K; ++k) columns[k] = hn::LoadU(d, q + k * q_stride + i);
+      for (size_t r = 0; r < R; ++r) {
+        float* const out = y + r * kTileCols + i;
+        TileVector sum = hn::Mul(hn::Set(d, factors[r * K]), columns[0]);
+        if constexpr (kMore) sum = hn::Add(hn::Load(d, out), sum);
+        for (size_t k = 1; k < K; ++k) sum = hn::Add(sum, hn::Mul(hn::Set(d, factors[r * K + k]), columns[k]));
+        hn::Store(sum, d, out);
+      }
     }
   }
   for (; j < count; ++j) {
-    for (size_t r = 0; r < rows; ++r) {
+    for (size_t r = 0; r < R; ++r) {
       float sum = factors[r * K] * q[j];
       if constexpr (kMore) sum = y[r * kTileCols + j] + sum;
       for (size_t k = 1; k < K; ++k) sum += factors[r * K + k] * q[k * q_stride + j];
       y[r * kTileCols + j] = sum;
     }
+  }
+}
+
+template <size_t K, bool kMore>
+void ChunkProduct(const float* factors, const float* q, size_t q_stride, const Tile& tile, const NextTile& ahead,
+                  float* y) {
+  if (tile.rows == kTileRows) return RowsProduct<kTileRows, K, kMore>(factors, q, q_stride, tile.cols, ahead, y);
+  for (size_t r = 0; r < tile.rows; ++r) {
+    RowsProduct<1, K, kMore>(factors + r * K, q, q_stride, tile.cols, NextTile(), y + r * kTileCols);
   }
 }
 
@@ -52,8 +63,8 @@ HWY_INLINE void ProductOfTile(const MatrixShape& shape, const float* p, const fl
       for (size_t c = 0; c < K; ++c) factors[r * K + c] = p[(k + c) * shape.rows + tile.row + r];
     }
     const float* const columns = q + k * shape.cols + tile.col;
-    const auto product = k == 0 ? TileProduct<K, false> : TileProduct<K, true>;
-    product(factors, columns, shape.cols, tile.rows, tile.cols, ahead, y);
+    const auto product = k == 0 ? ChunkProduct<K, false> : ChunkProduct<K, true>;
+    product(factors, columns, shape.cols, tile, ahead, y);
   });
 }
 
@@ -84,7 +95,7 @@ HWY_INLINE void Reconstruct(const MatrixShape& shape, const float* p, const floa
       }
     }
     if (!acc.empty()) {
-      ProductOfTile(shape, p, q_acc, tile, y.empty() ? ahead : NextTile({}, 0), product);
+      ProductOfTile(shape, p, q_acc, tile, y.empty() ? ahead : NextTile(), product);
       for (size_t r = 0; r < tile.rows; ++r) {
         AddScaled(product + r * kTileCols, scale, tile.cols, acc.data() + offset + r * shape.cols);
       }

@@ -18,8 +18,8 @@ namespace {
 // partial[(r * K + k) * 16 + lane] += the terms of R rows x (from one to the next kTileCols floats) and K columns q
 // (from one to the next q_stride floats), `count` of them, a multiple of 16.
 template <size_t R, size_t K>
-void AddDots(const float* HWY_RESTRICT x, const float* HWY_RESTRICT q, size_t q_stride, size_t count,
-             const NextTile& ahead, float* HWY_RESTRICT partial) {
+HWY_NOINLINE void AddDots(const float* HWY_RESTRICT x, const float* HWY_RESTRICT q, size_t q_stride, size_t count,
+                          const NextTile& ahead, float* HWY_RESTRICT partial) {
   const TileFloats d;
   for (size_t lane = 0; lane < kDotLanes; lane += kWidth) {
     TileVector sums[R][K];
@@ -48,7 +48,7 @@ constexpr size_t kDotRows = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 4 : 2;
 template <size_t K>
 HWY_INLINE void AddTileDots(const float* x, size_t rows, const float* q, size_t q_stride, size_t count,
                             const NextTile& ahead, float* partial) {
-  const NextTile nothing({}, 0);
+  const NextTile nothing;
   size_t r = 0;
   for (; r + kDotRows <= rows; r += kDotRows) {
     AddDots<kDotRows, K>(x + r * kTileCols, q, q_stride, count, r == 0 ? ahead : nothing, partial + r * K * kDotLanes);
@@ -94,7 +94,7 @@ void MultiplyByFactor(const MatrixShape& shape, const Message& m, std::span<cons
         for (size_t c = 0; c < K; ++c) {
           std::copy(columns + c * cols + whole, columns + c * cols + tile.cols, padded + c * kDotLanes);
         }
-        AddTileDots<K>(x + whole, tile.rows, padded, kDotLanes, kDotLanes, NextTile({}, 0), sums);
+        AddTileDots<K>(x + whole, tile.rows, padded, kDotLanes, kDotLanes, NextTile(), sums);
       }
       if (tile.col + tile.cols < cols) return;
       for (size_t r = 0; r < tile.rows; ++r) {

@@ -39,7 +39,7 @@ constexpr size_t kLineFloats = 16;
 // Results from 4 MiB on are written past the caches: they would only evict what is still to be read.
 constexpr size_t kStreamedElements = size_t{1} << 20;
 
-HWY_INLINE void PrefetchLine(const float* line) { __builtin_prefetch(line, 0, 2); }
+HWY_INLINE void PrefetchLine(uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2); }
 
 // Calls chunk(k, std::integral_constant<size_t, K>) for columns [k, k + K) of a factor, K being 4, 2 or 1.
 template <typename Chunk>
@@ -79,26 +79,31 @@ HWY_INLINE void ForEachTile(Range rows, Range cols, const Body& body) {
   }
 }
 
-// The rows of a tile in up to five arrays, to be prefetched a line of each at a time.
+// A tile in up to five arrays, to be prefetched a line at a time. A fetch beyond the tile does no harm, and one beyond
+// the array nothing; hence addresses, not pointers.
 class NextTile {
  public:
-  NextTile(const Tile& next, size_t cols) : tile_(next), cols_(cols) {}
+  NextTile() = default;
+  NextTile(const Tile& next, size_t cols) : tile_(next), row_bytes_(cols * sizeof(float)) {}
+
   void Add(std::span<const float> array) {
     if (array.empty()) return;
-    for (size_t r = 0; r < tile_.rows; ++r) rows_[count_++] = array.data() + (tile_.row + r) * cols_ + tile_.col;
+    const auto begin = reinterpret_cast<uintptr_t>(array.data()) + tile_.col * sizeof(float);
+    for (size_t r = 0; r < tile_.rows; r += kTileRows) groups_[count_++] = begin + (tile_.row + r) * row_bytes_;
   }
-  // Columns [offset, offset + kLineFloats) of the tile.
-  HWY_INLINE void Prefetch(size_t offset) const {
-    if (offset >= tile_.cols) return;
-    for (size_t r = 0; r < count_; ++r) PrefetchLine(rows_[r] + offset);
+
+  // Column `col` of all rows.
+  HWY_INLINE void Prefetch(size_t col) const {
+    for (size_t group = 0; group < count_; ++group) {
+      for (size_t r = 0; r < kTileRows; ++r) PrefetchLine(groups_[group] + r * row_bytes_ + col * sizeof(float));
+    }
   }
 
  private:
-  static constexpr size_t kMostRows = 5 * kTileRows;
-  const Tile tile_;
-  const size_t cols_;
+  Tile tile_{};
+  size_t row_bytes_ = 0;
   size_t count_ = 0;
-  const float* rows_[kMostRows];
+  uintptr_t groups_[5] = {};  // of kTileRows rows each
 };
 
 // Copies `count` floats, past the caches where `streamed`.
