@@ -17,6 +17,7 @@ namespace laconic::tools {
 struct MeasureOptions {
   int repetitions = 7;  // of every operation, interleaved; medians count
   int warmup = 1;       // rotations before those
+  int threads = 1;      // that work on the one tensor, memcpy's and read's too
   uint64_t seed = 1;
 };
 
@@ -35,12 +36,13 @@ struct CodecSpeed {
   size_t body_bytes = 0;      // of x
   size_t session_bytes = 0;   // of a session's rounds of floats together; 0 where there is none
   double relative_error = 0;  // |x - C(x)| / |x|
+  float sum = 0;              // what `read` computes
 
   // float32 bytes of x by the median of `seconds`; 0 where it is empty.
   double BytesPerSecond(std::span<const double> seconds) const;
 };
 
-// Measures `codec` on x as one tensor, on the calling thread.
+// Measures `codec` on x as one tensor, on the calling thread and options.threads - 1 helpers.
 //   x: shape.elements() floats, finite.   Takes four more arrays of that size and one of the largest body's.
 // Errors: what the codec says of the shape or of x (InvalidArgument).
 absl::StatusOr<CodecSpeed> MeasureCodec(const Compressor& codec, const Shape& shape, std::span<const float> x,

@@ -88,7 +88,7 @@ std::string Line(const std::vector<Column>& columns, const Input& input, const A
                              fmt::format("{:.3g}", speed.relative_error)});
 }
 
-nlohmann::ordered_json Json(const Input& input, const AskedPipeline& codec, const CodecSpeed& speed) {
+nlohmann::ordered_json Json(const Input& input, const AskedPipeline& codec, int threads, const CodecSpeed& speed) {
   nlohmann::ordered_json shape = nlohmann::ordered_json::array();
   for (uint64_t dimension : input.shape.dimensions()) shape.push_back(dimension);
   nlohmann::ordered_json json = {
@@ -96,7 +96,7 @@ nlohmann::ordered_json Json(const Input& input, const AskedPipeline& codec, cons
       {"input", input.name},
       {"elements", speed.elements},
       {"shape", shape},
-      {"threads", 1},
+      {"threads", threads},
       {"memcpy_bytes_per_second", speed.BytesPerSecond(speed.memcpy)},
       {"read_bytes_per_second", speed.BytesPerSecond(speed.read)},
       {"body_bytes", speed.body_bytes},
@@ -134,7 +134,7 @@ absl::StatusOr<Answer> RunCodecBench(const Raw& raw, const std::string& command_
           MeasureCodec(*codec.pipeline.codec, input.shape, input.values, raw.measure);
       progress.Clear();
       if (!speed.ok()) return Annotate(speed.status(), fmt::format("{} on {}", codec.spec, input.name));
-      rows.push_back(Json(input, codec, *speed));
+      rows.push_back(Json(input, codec, raw.measure.threads, *speed));
       if (!raw.json) fmt::print("{}", Line(columns, input, codec, *speed));
       std::fflush(stdout);
     }
@@ -186,6 +186,9 @@ Command AddCodecBench(CLI::App& bench, const std::string& command_line) {
   app->add_option("-w,--warmup-iters", raw->measure.warmup, "Repetitions before those")
       ->capture_default_str()
       ->check(CLI::Range(0, 100000));
+  app->add_option("--threads", raw->measure.threads, "Threads that work on the one tensor, in memcpy and read too")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
   app->add_option("--seed", raw->measure.seed, "Of data and codecs")->capture_default_str();
   app->add_option("-J,--json-file", raw->json_file, "Also write everything, raw times too, as JSON (docs/bench.md)");
   app->add_flag("--json", raw->json)->description("Print that JSON instead of the table");

@@ -10,8 +10,8 @@
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/dense.h"
 #include "laconic/comm/collectives/primitives.h"
-#include "laconic/comm/collectives/strategy.h"
 #include "tools/bench/correctness.h"
+#include "tools/bench/tensor_run.h"
 #include "tools/sample_data.h"
 #include "tools/statistics.h"
 #include "tools/text.h"
@@ -22,9 +22,6 @@ namespace {
 constexpr int kLeastRepetitions = 5;
 constexpr uint64_t kRoundsBytes = 1 << 20;  // error after many rounds is measured on tensors up to this size
 
-using Clock = std::chrono::steady_clock;
-double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
 double RelativeDistance(std::span<const float> x, std::span<const float> reference) {
   double distance = 0, norm = 0;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -34,63 +31,6 @@ double RelativeDistance(std::span<const float> x, std::span<const float> referen
   }
   return norm > 0 ? std::sqrt(distance / norm) : 0;
 }
-
-// What one rank spent on one repetition.
-struct Spent {
-  double seconds = 0, encode = 0, exchange = 0, decode = 0;
-};
-
-// One tensor on one rank under one contender, from zero state.
-class TensorRun {
- public:
-  TensorRun(Communicator& comm, uint64_t count) : comm_(comm), gradient_(count), direction_(count) {
-    slots_.push_back({.name = "tensor", .shape = NearSquare(count), .gradient = gradient_, .direction = direction_});
-  }
-  absl::Status Make(const Pipeline& pipeline, uint64_t seed, const std::optional<LinkModel>& link) {
-    StrategyOptions options{.seed = seed};
-    if (link && link->bits_per_second > 0) {
-      options.link.bits_per_second = link->bits_per_second;
-      options.link.round_trip_seconds = absl::ToDoubleSeconds(link->round_trip);
-    }
-    slots_.front().codec = pipeline.codec;
-    LACONIC_ASSIGN_OR_RETURN(strategy_, MakeStrategy(pipeline, comm_, slots_, options));
-    return absl::OkStatus();
-  }
-
-  std::span<float> gradient() { return gradient_; }
-  std::span<const float> direction() const { return direction_; }
-  const GradientSlot& slot() const { return slots_.front(); }
-  std::string runs_as() const { return strategy_->ToString(); }
-  uint64_t bytes_sent() const {
-    Traffic total = comm_.traffic();
-    strategy_->AddTraffic(total);
-    return total.bytes_sent;
-  }
-
-  // Run, then Commit; `between` may look at what Run left.
-  absl::Status Step(const std::function<absl::Status()>& between = nullptr, Spent* spent = nullptr) {
-    BucketResult result;
-    const absl::Duration waited = comm_.traffic().waiting;
-    const Clock::time_point begin = Clock::now();
-    LACONIC_RETURN_IF_ERROR(strategy_->Run(comm_, slots_, {.step = step_++}, 1.0f, result));
-    if (between) LACONIC_RETURN_IF_ERROR(between());
-    strategy_->Commit(slots_);
-    if (spent != nullptr) {
-      *spent = {.seconds = SecondsSince(begin),
-                .encode = result.encode_seconds,
-                .exchange = absl::ToDoubleSeconds(comm_.traffic().waiting - waited),
-                .decode = result.decode_seconds};
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  Communicator& comm_;
-  std::vector<float> gradient_, direction_;
-  std::vector<GradientSlot> slots_;
-  std::unique_ptr<AllreduceStrategy> strategy_;
-  uint64_t step_ = 0;
-};
 
 // One rank's part of the whole run.
 class Runner {
@@ -161,7 +101,7 @@ class Runner {
   absl::Status MeasureMemcpy(uint64_t size) {
     std::vector<std::byte> from(size), to(size);
     auto copy = [&](Spent& spent) {
-      const Clock::time_point begin = Clock::now();
+      const auto begin = std::chrono::steady_clock::now();
       std::memcpy(to.data(), from.data(), size);
       spent.seconds = SecondsSince(begin);
       return absl::OkStatus();
@@ -178,6 +118,10 @@ class Runner {
   absl::Status Measure(size_t contender, uint64_t size) {
     const Contender& asked = options_.contenders[contender];
     const uint64_t count = size / sizeof(float);
+    if (const absl::Status fits = asked.pipeline.codec->Supports(NearSquare(count)); !fits.ok()) {
+      if (root()) sink_.on_skipped({asked.spec, size, std::string(fits.message())});
+      return absl::OkStatus();
+    }
     CollectiveRow row{.spec = asked.spec, .baseline = asked.baseline, .size_bytes = size, .count = count};
     TensorRun run(*comm_, count);
     LACONIC_RETURN_IF_ERROR(run.Make(asked.pipeline, options_.seed, options_.link));
@@ -304,9 +248,11 @@ class Runner {
     return 0;
   }
 
-  // Time on a link of R bits/s is what is not exchange, plus 8 w / R: where the two lines cross.
+  // A step on a link of R bits/s takes c + 8 w / R, with w the wire bytes and c the time here less that of the emulated
+  // link: where the two lines cross.
   void CompareWithBaseline(CollectiveRow& row) {
-    const double compute = std::max(0.0, row.median_seconds() - row.exchange_seconds);
+    const double rate = options_.link ? options_.link->bits_per_second : 0;
+    const double compute = std::max(0.0, row.median_seconds() - (rate > 0 ? 8 * row.wire_bytes / rate : 0));
     if (row.baseline) baseline_wire_bytes_ = row.wire_bytes, baseline_compute_ = compute;
     row.ratio = row.wire_bytes > 0 ? baseline_wire_bytes_ / row.wire_bytes : 0;
     if (row.baseline || row.wire_bytes >= baseline_wire_bytes_) return;
@@ -335,35 +281,6 @@ class Runner {
 double CollectiveRow::median_seconds() const { return Median(seconds); }
 
 double CollectiveRow::p99_seconds() const { return Percentile(seconds, 0.99); }
-
-absl::StatusOr<Contender> MakeContender(Pattern pattern, const AskedPipeline& asked, int owners) {
-  StrategySpec strategy = asked.pipeline.strategy;
-  const bool unnamed = strategy.kind == StrategyKind::kAuto && !strategy.dense_allowed;
-  auto refused = [&](const char* wanted) {
-    return absl::InvalidArgumentError(
-        fmt::format("\"{}\": this bench takes strategy {}; leave the strategy out", asked.spec, wanted));
-  };
-  if (pattern == Pattern::kAllgather) {
-    if (unnamed) strategy = {.kind = StrategyKind::kGather};
-    if (strategy.kind != StrategyKind::kGather) return refused("gather");
-  }
-  if (pattern == Pattern::kPs) {
-    if (unnamed) strategy = {.kind = StrategyKind::kScatter, .owners = owners};
-    if (strategy.kind != StrategyKind::kScatter) return refused("scatter(owners=...)");
-  }
-  Contender contender{.spec = asked.spec, .pipeline = asked.pipeline};
-  contender.pipeline.strategy = strategy;
-  return contender;
-}
-
-absl::StatusOr<Contender> MakeBaseline(Pattern pattern, int owners) {
-  const std::string spec = pattern == Pattern::kAllreduce ? "dense" : "identity";
-  LACONIC_ASSIGN_OR_RETURN(Pipeline pipeline, ParsePipeline(spec));
-  LACONIC_ASSIGN_OR_RETURN(Contender contender,
-                           MakeContender(pattern, {.spec = spec, .pipeline = std::move(pipeline)}, owners));
-  contender.baseline = true;
-  return contender;
-}
 
 absl::Status RunCollective(const CollectiveOptions& options, std::unique_ptr<Transport> transport,
                            const CollectiveSink& sink) {

@@ -10,27 +10,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "laconic/comm/collectives/pipeline.h"
 #include "laconic/comm/transport/paced.h"
 #include "laconic/comm/transport/transport.h"
-#include "tools/specs.h"
+#include "tools/bench/contender.h"
 
 namespace laconic::tools {
-
-enum class Pattern {
-  kAllreduce,  // any strategy; the baseline is the dense allreduce
-  kAllgather,  // strategy gather; the baseline gathers float32
-  kPs,         // strategy scatter with few owners; the baseline is a server of float32
-};
-
-// A spec as it takes part in a run.
-struct Contender {
-  std::string spec;  // as asked
-  Pipeline pipeline;
-  bool baseline = false;
-};
 
 struct CollectiveOptions {
   Pattern pattern = Pattern::kAllreduce;
@@ -71,18 +56,20 @@ struct MemcpyRow {
   std::vector<double> seconds;  // on the slowest rank
 };
 
+// A size that a codec cannot take, such as a matrix that low-rank factors would not make smaller.
+struct SkippedRow {
+  std::string spec;
+  uint64_t size_bytes = 0;
+  std::string reason;
+};
+
 // Where rows go as they are measured; called on rank 0 only.
 struct CollectiveSink {
   std::function<void(const MemcpyRow&)> on_memcpy;
   std::function<void(const CollectiveRow&)> on_row;
+  std::function<void(const SkippedRow&)> on_skipped;
   std::function<void(const std::string&)> on_progress;
 };
-
-// A spec under `pattern`, with the strategy it takes there where it names none. InvalidArgument for a strategy that is
-// not the pattern's.   owners: of kPs.
-absl::StatusOr<Contender> MakeContender(Pattern pattern, const AskedPipeline& asked, int owners);
-// The uncompressed one of the pattern.
-absl::StatusOr<Contender> MakeBaseline(Pattern pattern, int owners);
 
 // At each rank: measures every contender at every size. Collective.
 absl::Status RunCollective(const CollectiveOptions& options, std::unique_ptr<Transport> transport,

@@ -139,6 +139,7 @@ absl::StatusOr<Answer> RunBench(const Raw& raw, const CollectiveOptions& options
   const std::vector<Column> columns = CollectiveColumns(options);
   std::vector<MemcpyRow> copies;
   std::vector<CollectiveRow> rows;
+  std::vector<SkippedRow> skipped;
   Progress progress(raw.progress);
   bool header = false;
   auto print = [&](const std::string& line) {
@@ -155,6 +156,11 @@ absl::StatusOr<Answer> RunBench(const Raw& raw, const CollectiveOptions& options
   const CollectiveSink sink = {
       .on_memcpy = [&](const MemcpyRow& row) { copies.push_back(row), print(MemcpyLine(columns, row)); },
       .on_row = [&](const CollectiveRow& row) { rows.push_back(row), print(CollectiveLine(columns, row)); },
+      .on_skipped =
+          [&](const SkippedRow& row) {
+            skipped.push_back(row);
+            print(fmt::format("# {} at {}: {}\n", row.spec, FormatBytes(row.size_bytes), row.reason));
+          },
       .on_progress = [&](const std::string& text) { progress.Note(text); }};
   LACONIC_RETURN_IF_ERROR(RunRanks(launch, [&](std::unique_ptr<Transport> transport) {
     if (transport->rank() == 0) launch.ranks = transport->size();
@@ -162,7 +168,7 @@ absl::StatusOr<Answer> RunBench(const Raw& raw, const CollectiveOptions& options
   }));
   if (rows.empty()) return Answer::kYes;  // a process other than rank 0's
 
-  const std::string json = CollectiveJson(options, launch, command_line, copies, rows).dump(1) + "\n";
+  const std::string json = CollectiveJson(options, launch, command_line, copies, rows, skipped).dump(1) + "\n";
   if (raw.json) fmt::print("{}", json);
   if (!raw.json_file.empty()) {
     LACONIC_RETURN_IF_ERROR(WriteFileAtomically(raw.json_file, std::as_bytes(std::span(json))));

@@ -63,7 +63,7 @@ std::string MemcpyLine(const std::vector<Column>& columns, const MemcpyRow& row)
 
 nlohmann::ordered_json CollectiveJson(const CollectiveOptions& options, const Launch& launch,
                                       const std::string& command, const std::vector<MemcpyRow>& copies,
-                                      const std::vector<CollectiveRow>& rows) {
+                                      const std::vector<CollectiveRow>& rows, const std::vector<SkippedRow>& skipped) {
   nlohmann::ordered_json json = {{"schema", "laconic-bench"},
                                  {"version", 1},
                                  {"kind", PatternName(options.pattern)},
@@ -114,6 +114,10 @@ nlohmann::ordered_json CollectiveJson(const CollectiveOptions& options, const La
   for (const MemcpyRow& row : copies) {
     json["memcpy"].push_back(
         {{"size_bytes", row.size_bytes}, {"time_seconds", Median(row.seconds)}, {"times_seconds", row.seconds}});
+  }
+  json["skipped"] = nlohmann::ordered_json::array();
+  for (const SkippedRow& row : skipped) {
+    json["skipped"].push_back({{"spec", row.spec}, {"size_bytes", row.size_bytes}, {"reason", row.reason}});
   }
   return json;
 }

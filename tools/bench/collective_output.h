@@ -17,7 +17,7 @@ std::string MemcpyLine(const std::vector<Column>& columns, const MemcpyRow& row)
 
 nlohmann::ordered_json CollectiveJson(const CollectiveOptions& options, const Launch& launch,
                                       const std::string& command, const std::vector<MemcpyRow>& copies,
-                                      const std::vector<CollectiveRow>& rows);
+                                      const std::vector<CollectiveRow>& rows, const std::vector<SkippedRow>& skipped);
 
 std::string_view PatternName(Pattern pattern);
 

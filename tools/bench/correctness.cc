@@ -43,9 +43,9 @@ std::span<const float> Gradients::Of(int rank) {
 
 absl::StatusOr<std::optional<std::vector<float>>> FirstDirection(const GradientSlot& slot, std::string_view strategy,
                                                                  int ranks, uint64_t seed, Gradients& gradients) {
+  const bool gather = strategy == "gather";
+  if (!gather && !strategy.starts_with("scatter")) return std::nullopt;
   LACONIC_ASSIGN_OR_RETURN(const StrategySpec spec, ParseStrategyText(strategy));
-  const bool gather = spec.kind == StrategyKind::kGather;
-  if (!gather && spec.kind != StrategyKind::kScatter) return std::nullopt;
 
   const size_t count = slot.shape.elements();
   const int parts = gather ? 1 : spec.owners > 0 ? spec.owners : ranks;

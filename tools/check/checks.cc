@@ -164,8 +164,11 @@ std::vector<Finding> CheckCodec(const Compressor& codec) {
 }
 
 std::vector<ControlFinding> CheckFeedback(const Compressor& codec) {
-  const Traits traits = codec.traits(Quadratic::kShape);
-  const Quadratic problem;
+  // Small, so that one entry in 64 is not too few for the step size; or what the coarsest low-rank factors still make
+  // smaller.
+  const Shape shape = codec.Supports(Shape({8, 8})).ok() ? Shape({8, 8}) : Shape({12, 9});
+  const Traits traits = codec.traits(shape);
+  const Quadratic problem(shape);
   const Descent plain = Descend(problem, codec, {});
   std::vector<ControlFinding> findings;
   for (const ControlInfo& control : ControlTable()) {

@@ -8,10 +8,8 @@
 
 namespace laconic::tools {
 
-const Shape Quadratic::kShape({12, 9});
-
-Quadratic::Quadratic() : a(kRanks), b(kRanks), optimum(kShape.elements()) {
-  const size_t count = kShape.elements();
+Quadratic::Quadratic(const Shape& shape) : shape(shape), a(kRanks), b(kRanks), optimum(shape.elements()) {
+  const size_t count = shape.elements();
   std::vector<double> weights(count);
   for (int rank = 0; rank < kRanks; ++rank) {
     b[rank] = Gaussian(count, 11, rank);
@@ -43,20 +41,21 @@ namespace {
 // One rank's side of gather, without a wire.
 class Worker {
  public:
-  Worker(const Compressor& codec, const ControlOptions& control, uint32_t rank)
+  Worker(const Compressor& codec, const Shape& shape, const ControlOptions& control, uint32_t rank)
       : codec_(codec),
+        shape_(shape),
         rank_(rank),
-        control_(control, Quadratic::kShape.elements()),
-        body_(codec.MaxBodyBytes(Quadratic::kShape)),
-        sent_(Quadratic::kShape.elements()) {}
+        control_(control, shape.elements()),
+        body_(codec.MaxBodyBytes(shape)),
+        sent_(shape.elements()) {}
 
   absl::Status Send(std::span<const float> gradient, uint64_t step) {
     const RngKey key{.seed = 5, .step = step, .rank = rank_};
     const Message message = control_.Prepare(gradient);
     LACONIC_ASSIGN_OR_RETURN(const size_t bytes,
-                             codec_.EncodeResidual(message, Quadratic::kShape, key, control_.residual(), body_));
+                             codec_.EncodeResidual(message, shape_, key, control_.residual(), body_));
     std::fill(sent_.begin(), sent_.end(), 0.0f);
-    LACONIC_RETURN_IF_ERROR(codec_.DecodeAdd(std::span(body_).first(bytes), Quadratic::kShape, 1.0f, sent_));
+    LACONIC_RETURN_IF_ERROR(codec_.DecodeAdd(std::span(body_).first(bytes), shape_, 1.0f, sent_));
     control_.Commit(gradient, sent_);
     return absl::OkStatus();
   }
@@ -65,6 +64,7 @@ class Worker {
 
  private:
   const Compressor& codec_;
+  const Shape shape_;
   uint32_t rank_;
   ErrorControl control_;
   std::vector<std::byte> body_;
@@ -74,12 +74,12 @@ class Worker {
 }  // namespace
 
 Descent Descend(const Quadratic& problem, const Compressor& codec, const ControlOptions& control) {
-  const size_t count = Quadratic::kShape.elements();
+  const size_t count = problem.shape.elements();
   constexpr int kRanks = Quadratic::kRanks;
   constexpr double kRate = 0.01;
-  constexpr int kSteps = 4000;
+  constexpr int kSteps = 3000;
   std::vector<Worker> workers;
-  for (int rank = 0; rank < kRanks; ++rank) workers.emplace_back(codec, control, rank);
+  for (int rank = 0; rank < kRanks; ++rank) workers.emplace_back(codec, problem.shape, control, rank);
   std::vector<float> x(count), gradient(count), direction(count), scratch(count);
   std::vector<double> balance(count);  // sum over steps of d - mean g
   Descent descent;

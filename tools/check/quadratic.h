@@ -13,13 +13,13 @@ namespace laconic::tools {
 // is zero, so that a codec's error does not vanish there by itself.
 struct Quadratic {
   static constexpr int kRanks = 4;
-  static const Shape kShape;  // 12 x 9
 
-  Quadratic();
+  explicit Quadratic(const Shape& shape);
   void Gradient(int rank, std::span<const float> x, std::span<float> gradient) const;
   double Distance(std::span<const float> x) const;  // |x - optimum| / |optimum|
 
-  std::vector<std::vector<float>> a, b;
+  const Shape shape;
+  std::vector<std::vector<float>> a, b;  // [rank][element]
   std::vector<double> optimum;
 };
 
