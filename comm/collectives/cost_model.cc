@@ -68,28 +68,35 @@ class Timeline {
   // XXH3 over a payload reads it once.
   void Hash(double payload_bytes) { Memory(payload_bytes); }
 
-  void Transfer(double bytes, double exchanges) { Transfer(bytes, exchanges, host_bytes_per_second_); }
-  void Transfer(double bytes, double exchanges, double host_bytes_per_second) {
+  // Bytes that the busiest rank sends and gets at the same time.
+  void Transfer(double sent, double received, double exchanges) {
+    Transfer(sent, received, exchanges, host_bytes_per_second_);
+  }
+  void Transfer(double sent, double received, double exchanges, double host_bytes_per_second) {
     if (ranks_ == 1) return;
+    const double bytes = std::max(sent, received);
     const double on_link = bytes / link_bytes_per_second_;
     const double at_once = std::min(credit_seconds_, on_link);
     credit_seconds_ -= at_once;
     cost_.exchange_seconds += std::max(on_link - at_once, bytes / host_bytes_per_second) + exchanges * latency_;
-    cost_.wire_bytes += static_cast<uint64_t>(std::llround(bytes));
+    cost_.wire_bytes += static_cast<uint64_t>(std::llround(sent));
   }
-  void Headers() { Transfer((ranks_ - 1.0) * sizeof(BucketHeader), 1); }
+  void Headers() {
+    const double bytes = (ranks_ - 1.0) * sizeof(BucketHeader);
+    Transfer(bytes, bytes, 1);
+  }
 
   // The mean of `bytes` over ranks, uncompressed.
   void Allreduce(double bytes, const std::optional<double>& unlimited_bytes_per_second) {
     const double n = ranks_;
     const double sent = 2 * (n - 1) / n * bytes;
     if (unlimited_bytes_per_second) {
-      Transfer(sent, DenseExchanges(bytes, ranks_), *unlimited_bytes_per_second * 2 * (n - 1) / n);
+      Transfer(sent, sent, DenseExchanges(bytes, ranks_), *unlimited_bytes_per_second * 2 * (n - 1) / n);
       return;
     }
-    Transfer(sent / 2, DenseExchanges(bytes, ranks_) / 2);
+    Transfer(sent / 2, sent / 2, DenseExchanges(bytes, ranks_) / 2);
     Memory(((n - 1) / n * 3 + 1 / n * 2) * bytes);  // chunks added, the own one divided by n
-    Transfer(sent / 2, DenseExchanges(bytes, ranks_) / 2);
+    Transfer(sent / 2, sent / 2, DenseExchanges(bytes, ranks_) / 2);
   }
 
   const CostEstimate& cost() const { return cost_; }
@@ -112,14 +119,20 @@ BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors
     return kPayloadHeaderBytes +
            static_cast<uint64_t>(std::llround(body_share * static_cast<double>(codec.MaxBodyBytes(shape))));
   };
+  const int owners = pipeline.strategy.owners > 0 ? std::min(pipeline.strategy.owners, ranks) : ranks;
+  figures.scatter_owners = owners < ranks ? owners : 0;
   for (const Shape& shape : tensors) {
     figures.elements += shape.elements();
     if (!codec.Supports(shape).ok()) figures.gather_bytes.reset();
     if (figures.gather_bytes) *figures.gather_bytes += frame_bytes(shape);
-    for (int rank = 0; rank < ranks; ++rank) {
-      const Shape shard = Shape::Flat(ShardOf(shape.elements(), ranks, rank, kShardAlignment).size());
-      if (!CanScatter(pipeline, shard)) figures.scatter_bytes.reset();
-      if (figures.scatter_bytes) *figures.scatter_bytes += frame_bytes(shard);
+    std::optional<uint64_t> shard_elements, shard_bytes;  // of the last owner looked at: most shards are alike
+    for (int owner = 0; owner < owners && figures.scatter_bytes; ++owner) {
+      const Shape shard = Shape::Flat(ShardOf(shape.elements(), owners, owner, kShardAlignment).size());
+      if (shard_elements != shard.elements()) {
+        shard_elements = shard.elements();
+        shard_bytes = CanScatter(pipeline, shard) ? std::optional(frame_bytes(shard)) : std::nullopt;
+      }
+      figures.scatter_bytes = shard_bytes ? std::optional(*figures.scatter_bytes + *shard_bytes) : std::nullopt;
     }
     const std::unique_ptr<LinearSession> session = codec.NewLinearSession(shape, RngKey{}.Shared());
     if (session == nullptr) figures.linear_floats.reset();
@@ -141,7 +154,6 @@ std::optional<CostEstimate> EstimateCost(StrategyKind kind, const BucketFigures&
                                          const LinkFigures& link, const HostFigures& host) {
   Timeline step(bucket, ranks, link, host);
   const double n = ranks;
-  const double two_way = 2 * (n - 1) / n;
   const double encode = bucket.encode_bytes_per_second, decode = bucket.decode_bytes_per_second;
   step.Streams(1);  // is every gradient finite?
   switch (kind) {
@@ -156,7 +168,7 @@ std::optional<CostEstimate> EstimateCost(StrategyKind kind, const BucketFigures&
       step.Codec(1, encode);
       step.Hash(b);
       step.Headers();
-      step.Transfer((n - 1) * b, 1);
+      step.Transfer((n - 1) * b, (n - 1) * b, 1);
       step.Hash(n * b);
       step.Streams(1);  // directions cleared
       step.Codec(n, decode);
@@ -165,17 +177,20 @@ std::optional<CostEstimate> EstimateCost(StrategyKind kind, const BucketFigures&
     case StrategyKind::kScatter: {
       if (!bucket.scatter_bytes) return std::nullopt;
       const double b = static_cast<double>(*bucket.scatter_bytes);
+      const double m = bucket.scatter_owners > 0 ? bucket.scatter_owners : n;
+      // An owner's part: its shard to or from every other rank, and the other owners' shards the other way.
+      const double own = (n - 1) / m * b, others = (m - 1) / m * b;
       step.Codec(1, encode);
       step.Hash(2 * b);  // sealed, and opened again for error control
       step.Headers();
-      step.Transfer(two_way / 2 * b, 1);
-      step.Hash(b);
-      step.Streams(1 / n);
-      step.Codec(1, decode);      // n shards of d/n
-      step.Codec(1 / n, encode);  // their mean
-      step.Hash(b / n);
+      step.Transfer(others, own, 1);
+      step.Hash(n / m * b);
+      step.Streams(1 / m);
+      step.Codec(n / m, decode);  // n shards of d/m
+      step.Codec(1 / m, encode);  // their mean
+      step.Hash(b / m);
       step.Headers();
-      step.Transfer(two_way / 2 * b, 1);
+      step.Transfer(own, others, 1);
       step.Hash(b);
       step.Streams(1);
       step.Codec(1, decode);

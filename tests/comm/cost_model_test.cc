@@ -59,6 +59,17 @@ TEST(EstimateCost, Scatter_SendsTheSameBytesToAnyNumberOfRanks) {
             98'000u + 2 * 49 * 48);
 }
 
+TEST(EstimateCost, ScatterToOneOwner_IsAServerWhoseLinkTakesAll) {
+  BucketFigures figures = FreeCodec();
+  figures.scatter_owners = 1;
+  const CostEstimate cost = *EstimateCost(StrategyKind::kScatter, figures, 4, kTenMegabytes, kFreeHost);
+  // Three payloads come in, then the mean goes out three times.
+  EXPECT_NEAR(cost.exchange_seconds, (2 * 150'000 + 2 * 3 * kHeader) / 10e6, 1e-9);
+  EXPECT_EQ(cost.wire_bytes, 150'000u + 2 * 3 * 48);
+  figures.decode_bytes_per_second = 4e6;  // one decoding: 1 s; the server decodes four, all decode the mean
+  EXPECT_DOUBLE_EQ(EstimateCost(StrategyKind::kScatter, figures, 4, kTenMegabytes, kFreeHost)->compute_seconds, 5);
+}
+
 TEST(EstimateCost, Linear_SumsRoundsOfFloats) {
   BucketFigures figures = FreeCodec();
   figures.linear_floats = 10'000;
@@ -191,6 +202,13 @@ TEST(FiguresOf, Sign_HasOneBitAnElement) {
   EXPECT_EQ(*figures.scatter_bytes, 4 * (kPayloadHeaderBytes + pipeline.codec->MaxBodyBytes(Shape({2048}))));
   EXPECT_FALSE(figures.linear_floats.has_value());
   EXPECT_EQ(figures.control_streams, 0);  // the residual becomes the error by a swap
+}
+
+TEST(FiguresOf, ScatterWithOwners_CutsAShardForEach) {
+  const Shape tensors[] = {Shape({4096})};
+  const BucketFigures figures = FiguresOf(PipelineOf("sign+ef+scatter(owners=1)"), tensors, 4);
+  EXPECT_EQ(figures.scatter_owners, 1);
+  EXPECT_EQ(figures.scatter_bytes, figures.gather_bytes);
 }
 
 TEST(FiguresOf, BodyShare_LeavesFrameHeadersWhole) {

@@ -42,6 +42,7 @@ struct BucketFigures {
   uint64_t elements = 0;
   std::optional<uint64_t> gather_bytes;   // of the whole bucket; absent: the codec cannot gather
   std::optional<uint64_t> scatter_bytes;  // of all its shards together; absent: cannot scatter
+  int scatter_owners = 0;                 // the first ranks that own shards; 0: all
   std::optional<uint64_t> linear_floats;  // of all rounds together; absent: not linear
   int linear_rounds = 0;
   double control_streams = 0;             // arrays of `elements` that error control reads or writes in Commit
@@ -59,14 +60,14 @@ BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors
 struct CostEstimate {
   double compute_seconds = 0;   // CPU and memory: inspect, encode, decode, add, commit
   double exchange_seconds = 0;  // waiting for bytes
-  uint64_t wire_bytes = 0;      // sent by one rank, headers included
+  uint64_t wire_bytes = 0;      // sent by the rank that sends most, headers included
 
   double seconds() const { return compute_seconds + exchange_seconds; }
 };
 
 // nullopt where the codec cannot go this way, and for kAuto and kHierarchical, which name no single exchange.
 //   dense    2 (n-1)/n 4d bytes, add 4d            gather  (n-1) b bytes, encode 4d, decode n 4d
-//   scatter  2 (n-1)/n b bytes, encode 4d + 4d/n, decode 2 4d
+//   scatter  2 (n-1)/n b bytes, encode 4d + 4d/n, decode 2 4d   (m owners: the figures of an owner)
 //   linear   2 (n-1)/n 4f bytes, one session of 4d
 // and for each: inspection of the gradient, error control, headers, and the latency of each Exchange.
 std::optional<CostEstimate> EstimateCost(StrategyKind kind, const BucketFigures& bucket, int ranks,
