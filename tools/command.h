@@ -22,6 +22,9 @@ struct Command {
 Command AddMethods(CLI::App& app);
 Command AddCodec(CLI::App& app);
 Command AddCheck(CLI::App& app);
+Command AddPlan(CLI::App& app);
+Command AddReport(CLI::App& app);
+Command AddCompare(CLI::App& app);
 // command_line: the whole one, as a shell would take it again, for files that say how they came about.
 Command AddBench(CLI::App& app, const std::string& command_line);
 

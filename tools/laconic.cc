@@ -40,6 +40,9 @@ int Main(int argc, char** argv) {
   const Command commands[] = {
       AddMethods(app),
       AddCodec(app), AddCheck(app),
+      AddPlan(app),
+      AddReport(app),
+      AddCompare(app),
       AddBench(app, CommandLine(argc, argv)),
   };
   try {

@@ -1,0 +1,29 @@
+# The subcommands that read and judge measurements: report, compare, plan.
+target_sources(laconic_tools PRIVATE
+  compare.cc compare_results.cc plan.cc plan_measure.cc plan_report.cc plan_step.cc plan_tensors.cc plan_validate.cc
+  report.cc report_charts.cc report_page.cc result_file.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
+target_link_libraries(laconic_tools PUBLIC laconic_optim)
+
+# uPlot draws the charts of reports and travels inside them (MIT, https://github.com/leeoniya/uPlot). Without it reports keep
+# their tables and say so. scripts/install_deps.sh puts it into build/npm.
+set(LACONIC_UPLOT_DIR "" CACHE PATH "The npm package uplot, for charts in reports; found in node_modules if empty")
+find_file(LACONIC_UPLOT_JS uPlot.iife.min.js NO_DEFAULT_PATH PATH_SUFFIXES dist
+  PATHS ${LACONIC_UPLOT_DIR} ${PROJECT_BINARY_DIR}/npm/node_modules/uplot ${PROJECT_SOURCE_DIR}/build/npm/node_modules/uplot
+        ${PROJECT_SOURCE_DIR}/node_modules/uplot)
+mark_as_advanced(LACONIC_UPLOT_JS)
+set(UPLOT_JS "")
+set(UPLOT_CSS "")
+if(LACONIC_UPLOT_JS)
+  get_filename_component(uplot_dir ${LACONIC_UPLOT_JS} DIRECTORY)
+  file(READ ${LACONIC_UPLOT_JS} UPLOT_JS)
+  file(READ ${uplot_dir}/uPlot.min.css UPLOT_CSS)
+elseif(LACONIC_UPLOT_DIR)
+  message(FATAL_ERROR "LACONIC_UPLOT_DIR=${LACONIC_UPLOT_DIR} holds no dist/uPlot.iife.min.js")
+else()
+  message(STATUS "uPlot not found: reports will have tables only (npm install uplot, -DLACONIC_UPLOT_DIR=...)")
+endif()
+set(asset_files assets/report.css assets/report.js assets/assets.cc.in)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${asset_files} ${LACONIC_UPLOT_JS})
+file(READ assets/report.css REPORT_CSS)
+file(READ assets/report.js REPORT_JS)
+configure_file(assets/assets.cc.in assets.cc @ONLY)
