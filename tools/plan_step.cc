@@ -66,6 +66,11 @@ absl::StatusOr<BucketOutline> OutlineBucket(std::shared_ptr<const Pipeline> pipe
         "{}: hierarchical is not modelled; plan its strategy between nodes, with --ranks the number of nodes",
         pipeline->ToString()));
   }
+  if (!pipeline->dense()) {
+    const Compressor& compressor = *pipeline->codec;
+    const Traits traits = compressor.traits(shapes.front());
+    LACONIC_RETURN_IF_ERROR(ResolveControl(pipeline->control, traits, compressor.ToString()).status());
+  }
   BucketOutline bucket{.assumed = FiguresOf(*pipeline, shapes, ranks), .relative_error = codec.relative_error};
   bucket.figures = codec.body_share == 1 ? bucket.assumed : FiguresOf(*pipeline, shapes, ranks, codec.body_share);
   if (codec.encode_bytes_per_second > 0) bucket.figures.encode_bytes_per_second = codec.encode_bytes_per_second;
