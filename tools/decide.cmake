@@ -7,6 +7,9 @@ target_link_libraries(laconic_tools PUBLIC laconic_optim)
 # uPlot draws the charts of reports and travels inside them (MIT, https://github.com/leeoniya/uPlot). Without it reports keep
 # their tables and say so. scripts/install_deps.sh puts it into build/npm.
 set(LACONIC_UPLOT_DIR "" CACHE PATH "The npm package uplot, for charts in reports; found in node_modules if empty")
+if(LACONIC_UPLOT_DIR)
+  unset(LACONIC_UPLOT_JS CACHE)  # what was found before was another
+endif()
 find_file(LACONIC_UPLOT_JS uPlot.iife.min.js NO_DEFAULT_PATH PATH_SUFFIXES dist
   PATHS ${LACONIC_UPLOT_DIR} ${PROJECT_BINARY_DIR}/npm/node_modules/uplot ${PROJECT_SOURCE_DIR}/build/npm/node_modules/uplot
         ${PROJECT_SOURCE_DIR}/node_modules/uplot)
