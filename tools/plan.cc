@@ -97,8 +97,18 @@ struct Plan {
   std::optional<ResultFile> measurement;  // --validate
 };
 
+// The largest bucket that will be sent: where most bytes are, and what a dense allreduce is measured with.
+uint64_t LargestBucketBytes(const ModelTensors& model, const std::optional<ResultFile>& measurement,
+                            uint64_t bucket_bytes) {
+  uint64_t largest = std::min(bucket_bytes, 4 * model.elements());
+  for (const NamedShape& tensor : model.tensors) largest = std::max(largest, 4 * tensor.shape.elements());
+  if (!measurement) return largest;
+  for (const CollectiveResult& row : measurement->collectives) largest = std::max(largest, row.size_bytes);
+  return largest;
+}
+
 // Checks flags and takes or measures the link. nullopt at ranks that have nothing to say.
-absl::StatusOr<std::optional<Plan>> Prepare(const Flags& flags) {
+absl::StatusOr<std::optional<Plan>> Prepare(const Flags& flags, const ModelTensors& model) {
   Plan plan;
   if (!flags.validate.empty()) {
     LACONIC_ASSIGN_OR_RETURN(plan.measurement, ReadResultFile(flags.validate));
@@ -140,7 +150,8 @@ absl::StatusOr<std::optional<Plan>> Prepare(const Flags& flags) {
     }
   }
   if (mpi || !given) {
-    LACONIC_ASSIGN_OR_RETURN(here, MeasureHere(launch, !given, bucket_bytes));
+    LACONIC_ASSIGN_OR_RETURN(here,
+                             MeasureHere(launch, !given, LargestBucketBytes(model, plan.measurement, bucket_bytes)));
     if (!here) return std::nullopt;
     const TransportFigures& measured = here->transport;
     if (!given) {
@@ -174,7 +185,7 @@ absl::StatusOr<Answer> Run(const Flags& flags) {
   LACONIC_ASSIGN_OR_RETURN(const std::vector<std::string> specs, SplitSpecs(flags.specs));
   LACONIC_ASSIGN_OR_RETURN(const double tolerance, ParsePercentage("--tolerance", flags.tolerance));
   LACONIC_ASSIGN_OR_RETURN(const uint64_t from_bytes, ParseByteCount("--from", flags.from));
-  LACONIC_ASSIGN_OR_RETURN(std::optional<Plan> plan, Prepare(flags));
+  LACONIC_ASSIGN_OR_RETURN(std::optional<Plan> plan, Prepare(flags, model));
   if (!plan) return Answer::kYes;
 
   CodecBench bench(std::min(plan->local_ranks, Cores()), /*seed=*/1);
@@ -235,7 +246,7 @@ Command AddPlan(CLI::App& app) {
                    "Bytes that pass at once after an idle time (the token bucket of a shaped link), such as 500000");
   plan->add_option("--ranks", flags->ranks, "Ranks that train together")->check(CLI::Range(2, 1 << 16));
   plan->add_option("--local-ranks", flags->local_ranks,
-                   "Ranks that share this machine's cores (1 with --link, else all that are measured)")
+                   "Ranks that share this machine's cores; left out: 1 with --link, else those that are measured here")
       ->check(CLI::Range(1, 1 << 12));
   plan->add_option("--step-ms", flags->step_ms,
                    "Computation of a step on one rank: forward, backward, optimizer; 0: communication alone")
