@@ -21,6 +21,9 @@ namespace laconic::internal {
 // column of Q_mean by a drawn column, both from the step key and so alike on all ranks; and if all of Q_mean is zero,
 // as for a zero tensor, Q stays as it is.
 //
+// A step with a residual moves the tensor seven times in three passes: g and e are read and M is written (round 0), M
+// is read (round 1), M is read and the residual and the mean reconstruction are written.
+//
 // Holds 3 rank cols + rank rows floats, all from construction on. One thread at a time.
 class LowRankSession : public LinearSession {
  public:
