@@ -1,7 +1,12 @@
 #include "compressors/permutation.h"
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cassert>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "laconic/base/rng.h"
 
@@ -15,51 +20,50 @@ uint64_t CeilSqrt(uint64_t value) {
   return root;
 }
 
-// The finalizer of SplitMix64 (Steele, Lea and Flood 2014): every bit of the input changes every bit of the output.
-inline uint64_t Mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-// value + F(half) mod bound, for value < bound.
-inline uint64_t AddRound(uint64_t value, uint64_t half, uint64_t round_key, uint64_t bound) {
-  __extension__ using Wide = unsigned __int128;
-  const auto shift = static_cast<uint64_t>((static_cast<Wide>(Mix(half + round_key)) * bound) >> 64);
-  const uint64_t sum = value + shift;
-  return sum >= bound ? sum - bound : sum;
+// Sorts numbers below 2^bits, least significant digit first, using `work`, as long as they are. The result may lie in
+// either: gives which.
+std::span<uint32_t> RadixSort(std::span<uint32_t> numbers, std::span<uint32_t> work, int bits) {
+  constexpr int kMostDigitBits = 11;
+  const int digits = (bits + kMostDigitBits - 1) / kMostDigitBits;
+  const int digit_bits = digits == 0 ? 0 : (bits + digits - 1) / digits;
+  std::array<uint32_t, 1 << kMostDigitBits> ends;
+  const uint32_t mask = (uint32_t{1} << digit_bits) - 1;
+  for (int digit = 0; digit < digits; ++digit) {
+    const int shift = digit * digit_bits;
+    ends.fill(0);
+    for (const uint32_t number : numbers) ++ends[(number >> shift) & mask];
+    std::exclusive_scan(ends.begin(), ends.end(), ends.begin(), uint32_t{0});
+    for (const uint32_t number : numbers) work[ends[(number >> shift) & mask]++] = number;
+    std::swap(numbers, work);
+  }
+  return numbers;
 }
 
 }  // namespace
 
-KeyedPermutation::KeyedPermutation(uint64_t derived_key, uint64_t elements)
-    : elements_(elements), rows_(CeilSqrt(elements)), columns_(elements / rows_ + (elements % rows_ != 0)) {
-  assert(elements >= 1 && elements <= uint64_t{1} << 62);
-  const CounterRng rng = CounterRng::FromDerivedKey(derived_key);
-  for (size_t pair = 0; pair < kRounds / 2; ++pair) {
-    const std::array<uint32_t, 4> words = rng.Block(pair);
-    round_keys_[2 * pair] = words[0] | uint64_t{words[1]} << 32;
-    round_keys_[2 * pair + 1] = words[2] | uint64_t{words[3]} << 32;
+KeyedPermutation::KeyedPermutation(uint64_t derived_key, uint64_t elements) : elements_(elements) {
+  assert(elements >= 1 && elements <= kMaxElements);
+  const uint64_t rows = CeilSqrt(elements);
+  network_.rows = static_cast<uint32_t>(rows);
+  network_.columns = static_cast<uint32_t>(elements / rows + (elements % rows != 0));
+  CounterRng::FromDerivedKey(derived_key).Words(0, network_.round_keys);
+}
+
+void KeyedPermutation::Images(uint64_t first, std::span<uint32_t> images) const {
+  kernels::FeistelImages(network_, static_cast<uint32_t>(first), images);
+  for (uint32_t& image : images) {
+    while (image >= elements_) kernels::FeistelImages(network_, image, std::span(&image, 1));
   }
 }
 
-void KeyedPermutation::Images(uint64_t first, std::span<uint64_t> images) const {
-  uint64_t row = first / columns_;
-  uint64_t column = first % columns_;
-  for (uint64_t& image : images) {
-    uint64_t left = row;
-    uint64_t right = column;
-    do {
-      for (size_t round = 0; round < kRounds; round += 2) {
-        left = AddRound(left, right, round_keys_[round], rows_);
-        right = AddRound(right, left, round_keys_[round + 1], columns_);
-      }
-      image = left * columns_ + right;
-    } while (image >= elements_);
-    if (++column == columns_) {
-      column = 0;
-      ++row;
-    }
+void DrawPositions(uint64_t derived_key, uint64_t elements, std::span<uint32_t> positions, std::span<uint32_t> work) {
+  assert(positions.size() <= elements && work.size() == positions.size());
+  if (positions.size() == elements) {
+    std::iota(positions.begin(), positions.end(), uint32_t{0});
+  } else if (!positions.empty()) {
+    KeyedPermutation(derived_key, elements).Images(0, positions);
+    const std::span<uint32_t> sorted = RadixSort(positions, work, std::bit_width(elements - 1));
+    if (sorted.data() != positions.data()) std::copy(sorted.begin(), sorted.end(), positions.begin());
   }
 }
 

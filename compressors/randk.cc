@@ -10,70 +10,112 @@
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
+#include "compressors/message_runs.h"
 #include "compressors/permutation.h"
 #include "laconic/base/byte_io.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/scratch.h"
 #include "laconic/base/status.h"
 
 namespace laconic::internal {
 namespace {
 
-constexpr size_t kChunk = 256;  // positions worked on at a time
-
 constexpr std::array<std::string_view, 2> kScales = {"contractive", "unbiased"};
 constexpr std::array<std::string_view, 2> kSeeds = {"shared", "rank"};
 
-// Calls visit(first, positions) for the k positions of `derived_key`, a chunk at a time, until it gives an error.
-template <typename Visit>
-absl::Status ForEachChunk(uint64_t derived_key, uint64_t k, uint64_t d, Visit visit) {
-  if (k == 0) return absl::OkStatus();
-  const KeyedPermutation permutation(derived_key, d);
-  std::array<uint64_t, kChunk> positions;
-  for (uint64_t first = 0; first < k; first += kChunk) {
-    const auto some = std::span(positions).first(static_cast<size_t>(std::min<uint64_t>(kChunk, k - first)));
-    permutation.Images(first, some);
-    LACONIC_RETURN_IF_ERROR(visit(first, std::span<const uint64_t>(some)));
+// The k positions of `derived_key`, ascending. In ScratchUse::kIndices.
+std::span<const uint32_t> Positions(uint64_t derived_key, uint64_t k, uint64_t d) {
+  const std::span<uint32_t> positions = Scratch<uint32_t>(ScratchUse::kIndices, k);
+  DrawPositions(derived_key, d, positions, Scratch<uint32_t>(ScratchUse::kBits, k));
+  return positions;
+}
+
+// values[j] = factor * m_{positions[j]}, and the residual where it is asked for: m, less the values at the positions if
+// they are `taken`.
+struct Gathering {
+  const Message& message;
+  std::span<const uint32_t> positions;  // ascending
+  float factor = 1;
+  std::span<float> residual;  // or empty
+  bool taken = false;
+  std::span<float> values;  // positions.size()
+
+  // One pass, on the threads of the scope. InvalidArgument "randk: element 7 of 100 is nan", or if a value overflows.
+  absl::Status Run() const;
+
+  // Elements [begin, end) of the message.
+  absl::Status RunRange(size_t begin, size_t end) const;
+};
+
+absl::Status Gathering::Run() const {
+  constexpr size_t kPiece = size_t{1} << 20;  // elements
+  FirstFailure failure;
+  ParallelFor(message.size(), kPiece, [&](size_t begin, size_t end) {
+    if (absl::Status status = RunRange(begin, end); !status.ok()) failure.Set(begin, std::move(status));
+  });
+  LACONIC_RETURN_IF_ERROR(failure.status());
+  const size_t bad = kernels::FirstNonFinite(values);
+  if (bad == values.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("randk: element {} of {} times d/k = {} overflows", positions[bad], message.size(), factor));
+}
+
+absl::Status Gathering::RunRange(size_t begin, size_t end) const {
+  const Message part = message.Slice(begin, end - begin);
+  MessageRuns runs(part, residual.empty() ? residual : residual.subspan(begin, end - begin));
+  auto j = static_cast<size_t>(std::lower_bound(positions.begin(), positions.end(), begin) - positions.begin());
+  size_t size = runs.FirstCount();
+  for (size_t first = begin; first < end; first += size, size = std::min(MessageRuns::kUsual, end - first)) {
+    float abs_max = 0;
+    const std::span<float> run = runs.Form(first - begin, size, abs_max);
+    if (!std::isfinite(abs_max)) return CheckFinite("randk", message);
+    for (; j < positions.size() && positions[j] < first + size; ++j) {
+      float& element = run[positions[j] - first];
+      values[j] = factor * element;
+      if (taken) element -= values[j];
+    }
+    if (runs.leaves_residual()) runs.Leave();
   }
   return absl::OkStatus();
 }
 
-// out[j] = factor * x[position j].   out: k floats.
-absl::Status GatherScaled(std::span<const float> x, uint64_t derived_key, float factor, std::span<float> out) {
-  LACONIC_RETURN_IF_ERROR(CheckFinite("randk", x));
-  return ForEachChunk(derived_key, out.size(), x.size(), [&](uint64_t first, std::span<const uint64_t> positions) {
-    for (size_t j = 0; j < positions.size(); ++j) {
-      const float value = factor * x[positions[j]];
-      if (!std::isfinite(value)) {
-        return absl::InvalidArgumentError(fmt::format("randk: element {} of {}: {} times d/k = {} overflows",
-                                                      positions[j], x.size(), x[positions[j]], factor));
-      }
-      out[first + j] = value;
-    }
-    return absl::OkStatus();
-  });
+// Calls change(y_{positions[j]}, j) for every j. The cache lines of those to come are on their way meanwhile.
+template <typename Change>
+void ForEachAt(std::span<const uint32_t> positions, std::span<float> y, Change change) {
+  constexpr size_t kAhead = 64;
+  for (size_t j = 0; j < positions.size(); ++j) {
+    __builtin_prefetch(&y[positions[std::min(j + kAhead, positions.size() - 1)]], 1);
+    change(y[positions[j]], j);
+  }
 }
 
 // One round of k floats, which lie at the same positions on all ranks.
 class RandKSession final : public LinearSession {
  public:
-  RandKSession(uint64_t k, uint64_t d, float factor) : elements_(d), factor_(factor), local_(k), mean_(k) {}
+  RandKSession(uint64_t k, uint64_t d, float factor)
+      : elements_(d), factor_(factor), positions_(k), local_(k), mean_(k) {}
 
   int rounds() const override { return 1; }
   size_t RoundFloats(int round) const override { return local_.size(); }
 
   void Begin(const RngKey& step_key, std::span<float> residual) override {
-    derived_key_ = CounterRng(step_key.Shared()).derived_key();
+    DrawPositions(CounterRng(step_key.Shared()).derived_key(), elements_, positions_,
+                  Scratch<uint32_t>(ScratchUse::kBits, positions_.size()));
     residual_ = residual;
   }
 
   absl::Status Produce(int round, const Message& message, std::span<float> out) override {
-    if (!residual_.empty()) message.Form(0, residual_);
-    const std::span<const float> x = residual_.empty() ? message.gradient : std::span<const float>(residual_);
-    if (x.size() != elements_ || out.size() != local_.size()) {
-      return absl::InvalidArgumentError(
-          fmt::format("randk: {} floats to {}, expected {} to {}", x.size(), out.size(), elements_, local_.size()));
+    if (message.size() != elements_ || out.size() != local_.size()) {
+      return absl::InvalidArgumentError(fmt::format("randk: {} floats to {}, expected {} to {}", message.size(),
+                                                    out.size(), elements_, local_.size()));
     }
-    LACONIC_RETURN_IF_ERROR(GatherScaled(x, derived_key_, factor_, local_));
+    const Gathering gathering = {.message = message,
+                                 .positions = positions_,
+                                 .factor = factor_,
+                                 .residual = residual_,
+                                 .taken = true,
+                                 .values = local_};
+    LACONIC_RETURN_IF_ERROR(gathering.Run());
     std::copy(local_.begin(), local_.end(), out.begin());
     return absl::OkStatus();
   }
@@ -92,14 +134,8 @@ class RandKSession final : public LinearSession {
 
   void LocalReconstruction(std::span<float> y) const override { Scatter(local_, y); }
   void MeanReconstruction(std::span<float> y) const override { Scatter(mean_, y); }
-  void Reconstruct(std::span<float> mean) override {
-    MeanReconstruction(mean);
-    if (residual_.empty()) return;
-    ForEachChunk(derived_key_, local_.size(), elements_, [&](uint64_t first, std::span<const uint64_t> positions) {
-      for (size_t j = 0; j < positions.size(); ++j) residual_[positions[j]] -= local_[first + j];
-      return absl::OkStatus();
-    }).IgnoreError();
-  }
+  // The residual was left by Produce.
+  void Reconstruct(std::span<float> mean) override { MeanReconstruction(mean); }
 
   // Nothing lasts: the positions of a step follow from its key.
   void Commit() override {}
@@ -109,16 +145,13 @@ class RandKSession final : public LinearSession {
  private:
   void Scatter(std::span<const float> values, std::span<float> y) const {
     std::fill(y.begin(), y.end(), 0.0f);
-    ForEachChunk(derived_key_, values.size(), elements_, [&](uint64_t first, std::span<const uint64_t> positions) {
-      for (size_t j = 0; j < positions.size(); ++j) y[positions[j]] = values[first + j];
-      return absl::OkStatus();
-    }).IgnoreError();
+    ForEachAt(positions_, y, [&](float& element, size_t j) { element = values[j]; });
   }
 
   uint64_t elements_;
   float factor_;
-  uint64_t derived_key_ = 0;
-  std::span<float> residual_;  // the message until Reconstruct; or empty
+  std::vector<uint32_t> positions_;
+  std::span<float> residual_;  // or empty
   std::vector<float> local_;   // what this rank produced
   std::vector<float> mean_;
 };
@@ -154,20 +187,47 @@ size_t RandK::MaxBodyBytes(const Shape& shape) const {
   return d == 0 ? 0 : sizeof(uint64_t) + ValueBytes(values_, sparsity_.Kept(d));
 }
 
+absl::Status RandK::Supports(const Shape& shape) const { return CheckSparseElements("randk", shape); }
+
 absl::StatusOr<size_t> RandK::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                      std::span<std::byte> body) const {
+  return EncodeMessage(x, shape, key, {}, body);
+}
+
+absl::StatusOr<size_t> RandK::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                             std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("randk", residual.size(), shape));
+  return EncodeMessage(message, shape, key, residual, body);
+}
+
+absl::StatusOr<size_t> RandK::EncodeMessage(const Message& message, const Shape& shape, const RngKey& key,
+                                            std::span<float> residual, std::span<std::byte> body) const {
   const uint64_t d = shape.elements();
-  LACONIC_RETURN_IF_ERROR(CheckFloats("randk", x.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("randk", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(Supports(shape));
   LACONIC_RETURN_IF_ERROR(CheckRoom("randk", body.size(), MaxBodyBytes(shape)));
   if (d == 0) return 0;
   const uint64_t derived_key = CounterRng(seed_ == Seed::kShared ? key.Shared() : key).derived_key();
-  const std::span<float> values = Scratch<float>(ScratchUse::kValues, sparsity_.Kept(d));
-  LACONIC_RETURN_IF_ERROR(GatherScaled(x, derived_key, Factor(values.size(), d), values));
+  const uint64_t k = sparsity_.Kept(d);
+  const std::span<const uint32_t> positions = Positions(derived_key, k, d);
+  const std::span<float> values = Scratch<float>(ScratchUse::kValues, k);
+  const bool exact = values_ == ValueFormat::kFp32;
+  const Gathering gathering = {.message = message,
+                               .positions = positions,
+                               .factor = Factor(k, d),
+                               .residual = residual,
+                               .taken = exact,
+                               .values = values};
+  LACONIC_RETURN_IF_ERROR(gathering.Run());
   ByteWriter out(body);
   out.Put(derived_key);
-  const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, values.size()));
+  const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, k));
   LACONIC_RETURN_IF_ERROR(out.Finish("randk body"));
   EncodeValues(values_, values, value_block);
+  if (!residual.empty() && !exact) {
+    LACONIC_RETURN_IF_ERROR(DecodeValues(values_, value_block, values));
+    ForEachAt(positions, residual, [&](float& element, size_t j) { element -= values[j]; });
+  }
   return out.written();
 }
 
@@ -176,19 +236,17 @@ absl::Status RandK::DecodeAdd(std::span<const std::byte> body, const Shape& shap
   const uint64_t d = shape.elements();
   const uint64_t k = sparsity_.Kept(d);
   LACONIC_RETURN_IF_ERROR(CheckFloats("randk", acc.size(), shape));
+  LACONIC_RETURN_IF_ERROR(Supports(shape));
   LACONIC_RETURN_IF_ERROR(CheckBodyBytes("randk", body.size(), MaxBodyBytes(shape)));
   if (d == 0) return absl::OkStatus();
   ByteReader in(body);
   const auto derived_key = in.Get<uint64_t>();
-  const absl::StatusOr<ValueReader> values = ValueReader::Open(values_, k, in.Take(in.remaining()));
-  if (!values.ok()) return Annotate(values.status(), "randk body");
-  const auto add = [&](uint64_t first, std::span<const uint64_t> positions) {
-    std::array<float, kChunk> chunk;
-    LACONIC_RETURN_IF_ERROR(values->Read(first, std::span(chunk).first(positions.size())));
-    for (size_t j = 0; j < positions.size(); ++j) acc[positions[j]] += scale * chunk[j];
-    return absl::OkStatus();
-  };
-  return Annotate(ForEachChunk(derived_key, k, d, add), "randk body");
+  const std::span<float> values = Scratch<float>(ScratchUse::kValues, k);
+  if (absl::Status status = DecodeValues(values_, in.Take(in.remaining()), values); !status.ok()) {
+    return Annotate(status, "randk body");
+  }
+  ForEachAt(Positions(derived_key, k, d), acc, [&](float& element, size_t j) { element += scale * values[j]; });
+  return absl::OkStatus();
 }
 
 std::unique_ptr<LinearSession> RandK::NewLinearSession(const Shape& shape, const RngKey& init) const {

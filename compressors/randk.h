@@ -11,8 +11,8 @@
 
 namespace laconic::internal {
 
-// Keeps the entries at k positions drawn without replacement by a permutation keyed by the RngKey (permutation.h). The
-// positions are implied by the key. O(d) to check the input, O(k) otherwise, no allocation beyond scratch.
+// Keeps the entries at k positions drawn without replacement by a permutation keyed by the RngKey (permutation.h), in
+// ascending order. The positions are implied by the key. O(d) to encode, O(k) to decode, no allocation beyond scratch.
 //   contractive  the entries as they are: delta = (1 - r) k/d, r = RelativeLoss of the value format, 0 for fp32
 //   unbiased     the entries times d/k:   omega = d/k - 1; fp32 only, since rounding to nearest would bias the mean
 // Seed: `shared` draws one set of positions for all ranks (RngKey::Shared), so that the k floats may be summed before
@@ -30,15 +30,22 @@ class RandK final : public Compressor {
   CodecId id() const override { return CodecId::kRandK; }
   std::string ToString() const override;
   Traits traits(const Shape& shape) const override;
+  absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
-  // Touches only the kept entries, so that EncodeResidual leaves exactly 0 there (contractive, fp32).
+  // One pass over the message; leaves exactly 0 at the kept entries (contractive, fp32).
+  absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                        std::span<float> residual, std::span<std::byte> body) const override;
+  // Touches only the kept entries: O(k).
   absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                          std::span<float> acc) const override;
   std::unique_ptr<LinearSession> NewLinearSession(const Shape& shape, const RngKey& init) const override;
 
  private:
+  // With a residual EncodeResidual, else Encode.
+  absl::StatusOr<size_t> EncodeMessage(const Message& message, const Shape& shape, const RngKey& key,
+                                       std::span<float> residual, std::span<std::byte> body) const;
   // What kept entries are multiplied by: 1 or d/k.
   float Factor(uint64_t k, uint64_t d) const;
 

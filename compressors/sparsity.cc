@@ -8,6 +8,12 @@
 
 namespace laconic::internal {
 
+absl::Status CheckSparseElements(std::string_view codec, const Shape& shape) {
+  if (shape.elements() <= kMaxSparseElements) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{} takes at most {} elements, not {}: cut the tensor into parts",
+                                                codec, kMaxSparseElements, shape.elements()));
+}
+
 absl::StatusOr<Sparsity> Sparsity::Take(const SpecCall& call, SpecArguments& arguments) {
   const bool has_ratio = arguments.Has("ratio");
   const bool has_count = arguments.Has("k");

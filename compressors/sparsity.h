@@ -4,12 +4,20 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "laconic/base/shape.h"
 #include "laconic/compressors/spec.h"
 
 namespace laconic::internal {
+
+// Positions are kept in 32 bits.
+constexpr uint64_t kMaxSparseElements = 0xffffffffu;
+
+// InvalidArgument "topk takes at most 4294967295 elements, not 5000000000: cut the tensor into parts".
+absl::Status CheckSparseElements(std::string_view codec, const Shape& shape);
 
 // A value type.
 class Sparsity {

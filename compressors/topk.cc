@@ -41,25 +41,42 @@ size_t TopK::MaxBodyBytes(const Shape& shape) const {
   return d == 0 ? 0 : VarintBytes(k) + MaxIndexBytes(k, d) + ValueBytes(values_, k);
 }
 
+absl::Status TopK::Supports(const Shape& shape) const { return CheckSparseElements("topk", shape); }
+
 absl::StatusOr<size_t> TopK::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                     std::span<std::byte> body) const {
+  return EncodeMessage(x, shape, {}, body);
+}
+
+absl::StatusOr<size_t> TopK::EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                            std::span<float> residual, std::span<std::byte> body) const {
+  LACONIC_RETURN_IF_ERROR(CheckFloats("topk", residual.size(), shape));
+  return EncodeMessage(message, shape, residual, body);
+}
+
+absl::StatusOr<size_t> TopK::EncodeMessage(const Message& message, const Shape& shape, std::span<float> residual,
+                                           std::span<std::byte> body) const {
   const uint64_t d = shape.elements();
-  LACONIC_RETURN_IF_ERROR(CheckFloats("topk", x.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckFloats("topk", message.size(), shape));
+  LACONIC_RETURN_IF_ERROR(CheckSparseElements("topk", shape));
   LACONIC_RETURN_IF_ERROR(CheckRoom("topk", body.size(), MaxBodyBytes(shape)));
   if (d == 0) return 0;
-  const std::span<uint64_t> indices = Scratch<uint64_t>(ScratchUse::kIndices, sparsity_.Kept(d));
-  LACONIC_RETURN_IF_ERROR(SelectTopK(x, indices));
-  const std::span<float> values = Scratch<float>(ScratchUse::kValues, indices.size());
-  for (size_t j = 0; j < indices.size(); ++j) values[j] = x[indices[j]];
+  LACONIC_ASSIGN_OR_RETURN(const Entries entries, SelectTopK(message, sparsity_.Kept(d), residual));
 
-  const IndexPlan plan = PlanIndices(indices, d);
+  const IndexPlan plan = PlanIndices(std::span<const uint32_t>(entries.positions), d);
   ByteWriter out(body);
-  PutVarint(out, indices.size());
+  PutVarint(out, entries.positions.size());
   const std::span<std::byte> index_block = out.Claim(plan.bytes);
-  const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, values.size()));
+  const std::span<std::byte> value_block = out.Claim(ValueBytes(values_, entries.values.size()));
   LACONIC_RETURN_IF_ERROR(out.Finish("topk body"));
-  EncodeIndices(indices, d, plan, index_block);
-  EncodeValues(values_, values, value_block);
+  EncodeIndices(std::span<const uint32_t>(entries.positions), d, plan, index_block);
+  EncodeValues(values_, entries.values, value_block);
+  if (!residual.empty() && values_ != ValueFormat::kFp32) {
+    const std::span<float> decoded = Scratch<float>(ScratchUse::kBits, entries.values.size());
+    LACONIC_RETURN_IF_ERROR(DecodeValues(values_, value_block, decoded));
+    for (size_t j = 0; j < decoded.size(); ++j) entries.values[j] -= decoded[j];
+    ScatterEntries(entries, residual);
+  }
   return out.written();
 }
 
@@ -84,12 +101,19 @@ absl::Status TopK::DecodeAddEntries(std::span<const std::byte> body, uint64_t k,
   IndexDecoder indices(in.Take(in.remaining() - value_bytes), k, d);
   LACONIC_ASSIGN_OR_RETURN(const ValueReader values, ValueReader::Open(values_, k, in.Take(value_bytes)));
 
+  // The cache lines of the next chunk are on their way while this one is added.
   std::array<float, IndexDecoder::kChunk> chunk;
   uint64_t done = 0;
-  for (std::span<const uint64_t> some = indices.Next(); !some.empty(); some = indices.Next()) {
+  std::span<const uint64_t> some = indices.Next();
+  while (!some.empty()) {
+    const std::span<const uint64_t> next = indices.Next();
     LACONIC_RETURN_IF_ERROR(values.Read(done, std::span(chunk).first(some.size())));
-    for (size_t j = 0; j < some.size(); ++j) acc[some[j]] += scale * chunk[j];
+    for (size_t j = 0; j < some.size(); ++j) {
+      if (j < next.size()) __builtin_prefetch(&acc[next[j]], 1);
+      acc[some[j]] += scale * chunk[j];
+    }
     done += some.size();
+    some = next;
   }
   return indices.Finish();
 }

@@ -22,15 +22,22 @@ class TopK final : public Compressor {
   CodecId id() const override { return CodecId::kTopK; }
   std::string ToString() const override;
   Traits traits(const Shape& shape) const override;
+  absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
-  // Touches only the kept entries, so that EncodeResidual is as fast as Encode: it leaves exactly 0 there, or what
-  // rounding to fp16 or bf16 took.
+  // Leaves exactly 0 at the kept entries, or what rounding to fp16 or bf16 took. One pass over the message, which forms
+  // it, too (topk_select.h).
+  absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,
+                                        std::span<float> residual, std::span<std::byte> body) const override;
+  // Touches only the kept entries: O(k).
   absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                          std::span<float> acc) const override;
 
  private:
+  // With a residual EncodeResidual, else Encode.
+  absl::StatusOr<size_t> EncodeMessage(const Message& message, const Shape& shape, std::span<float> residual,
+                                       std::span<std::byte> body) const;
   absl::Status DecodeAddEntries(std::span<const std::byte> body, uint64_t k, uint64_t d, float scale,
                                 std::span<float> acc) const;
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "compressors/permutation.h"
+#include "laconic/base/parallel.h"
 #include "tests/compressors/sparse_codec.h"
 
 namespace laconic {
@@ -24,8 +25,8 @@ std::shared_ptr<const Compressor> RandK(const std::string& spec) { return *Creat
 
 uint64_t DerivedKey(uint64_t step) { return CounterRng({.seed = 1, .step = step}).derived_key(); }
 
-std::vector<uint64_t> Images(uint64_t derived_key, uint64_t elements, uint64_t first, size_t count) {
-  std::vector<uint64_t> images(count);
+std::vector<uint32_t> Images(uint64_t derived_key, uint64_t elements, uint64_t first, size_t count) {
+  std::vector<uint32_t> images(count);
   KeyedPermutation(derived_key, elements).Images(first, images);
   return images;
 }
@@ -37,24 +38,24 @@ double ChiSquareBound(double n) { return n + 2 * std::sqrt(n * 14) + 2 * 14; }
 TEST(KeyedPermutation, AllImages_AreAllElements) {
   for (const uint64_t elements : {1u, 2u, 3u, 4u, 5u, 7u, 16u, 17u, 97u, 1000u, 4096u}) {
     for (uint64_t step = 0; step < 20; ++step) {
-      std::vector<uint64_t> images = Images(DerivedKey(step), elements, 0, elements);
+      std::vector<uint32_t> images = Images(DerivedKey(step), elements, 0, elements);
       std::sort(images.begin(), images.end());
-      std::vector<uint64_t> all(elements);
-      std::iota(all.begin(), all.end(), uint64_t{0});
+      std::vector<uint32_t> all(elements);
+      std::iota(all.begin(), all.end(), 0u);
       EXPECT_EQ(images, all) << elements;
     }
   }
 }
 
 TEST(KeyedPermutation, PartOfTheImages_IsThatPartOfAll) {
-  const std::vector<uint64_t> all = Images(DerivedKey(0), 1000, 0, 1000);
-  const std::vector<uint64_t> part = Images(DerivedKey(0), 1000, 333, 400);
+  const std::vector<uint32_t> all = Images(DerivedKey(0), 1000, 0, 1000);
+  const std::vector<uint32_t> part = Images(DerivedKey(0), 1000, 333, 400);
   EXPECT_TRUE(std::equal(part.begin(), part.end(), all.begin() + 333));
 }
 
-TEST(KeyedPermutation, HugeDomain_StaysInside) {
-  const uint64_t elements = (uint64_t{1} << 62) - 1;
-  for (const uint64_t image : Images(DerivedKey(0), elements, elements - 100, 100)) EXPECT_LT(image, elements);
+TEST(KeyedPermutation, LargestDomain_StaysInside) {
+  const uint64_t elements = KeyedPermutation::kMaxElements;
+  for (const uint32_t image : Images(DerivedKey(0), elements, elements - 100, 100)) EXPECT_LT(image, elements);
 }
 
 TEST(KeyedPermutation, EveryElement_IsAmongTheFirstKEquallyOften) {
@@ -62,7 +63,7 @@ TEST(KeyedPermutation, EveryElement_IsAmongTheFirstKEquallyOften) {
   for (const auto& [d, k] : {std::pair(2, 1), {3, 1}, {5, 2}, {7, 3}, {10, 9}, {64, 8}, {100, 10}, {1000, 10}}) {
     std::vector<double> counts(static_cast<size_t>(d));
     for (uint64_t step = 0; step < kDraws; ++step) {
-      for (const uint64_t image : Images(DerivedKey(step), static_cast<uint64_t>(d), 0, static_cast<size_t>(k)))
+      for (const uint32_t image : Images(DerivedKey(step), static_cast<uint64_t>(d), 0, static_cast<size_t>(k)))
         ++counts[image];
     }
     // Inclusions have variance p (1 - p) and covariance -p (1 - p) / (d - 1), so that (d - 1) / d times the sum of
@@ -79,7 +80,7 @@ TEST(KeyedPermutation, OrderedPairs_AreEquallyLikely) {
   for (const uint64_t d : {3u, 4u, 5u, 6u, 9u, 16u, 20u}) {
     std::vector<double> counts(d * d);
     for (uint64_t step = 0; step < kDraws; ++step) {
-      const std::vector<uint64_t> pair = Images(DerivedKey(step), d, 0, 2);
+      const std::vector<uint32_t> pair = Images(DerivedKey(step), d, 0, 2);
       ++counts[pair[0] * d + pair[1]];
     }
     const double cells = static_cast<double>(d * (d - 1));
@@ -91,6 +92,17 @@ TEST(KeyedPermutation, OrderedPairs_AreEquallyLikely) {
       }
     }
     EXPECT_LE(chi_square, ChiSquareBound(cells - 1)) << d;
+  }
+}
+
+TEST(DrawPositions, AreTheFirstImagesInOrder) {
+  for (const auto& [elements, count] :
+       {std::pair(uint64_t{1}, 1u), {2, 0}, {2, 1}, {10, 10}, {2049, 1000}, {100'000, 5000}, {0xffffffffu, 300}}) {
+    std::vector<uint32_t> positions(count), work(count);
+    internal::DrawPositions(DerivedKey(1), elements, positions, work);
+    std::vector<uint32_t> images = Images(DerivedKey(1), elements, 0, count);
+    std::sort(images.begin(), images.end());
+    EXPECT_EQ(positions, images) << elements;
   }
 }
 
@@ -110,6 +122,49 @@ TEST(RandK, EncodeResidual_LeavesExactZerosAtTheKept) {
   const std::vector<float> y = RoundTrip(*RandK("randk(k=3)"), x);
   const std::vector<float> residual = Residual(*RandK("randk(k=3)"), x);
   for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(residual[i], y[i] == 0 ? x[i] : 0.0f);
+}
+
+// What the base class does step by step: form, encode, subtract what was encoded.
+TEST(RandK, EncodeResidualOfAnyMessage_IsFormEncodeSubtract) {
+  constexpr size_t kElements = 3001;
+  std::vector<float> gradient(kElements), error(kElements);
+  for (size_t i = 0; i < kElements; ++i) {
+    gradient[i] = 1.0f / static_cast<float>(i + 1);
+    error[i] = 0.1f * static_cast<float>(i % 7);
+  }
+  Message message(gradient);
+  message.error = error;
+  message.error_weight = 0.5f;
+  for (const char* spec : {"randk(ratio=0.1)", "randk(ratio=1)", "randk(k=0)", "randk(ratio=0.1, scale=unbiased)",
+                           "randk(ratio=0.1, values=fp16)", "randk(ratio=0.1, seed=rank, values=bf16)"}) {
+    const auto codec = RandK(spec);
+    const Shape shape = Shape::Flat(kElements);
+    Bytes body(codec->MaxBodyBytes(shape)), expected_body(body.size());
+    std::vector<float> residual(kElements), expected(kElements);
+    ASSERT_THAT(codec->EncodeResidual(message, shape, {.seed = 2}, residual, body), IsOk());
+    ASSERT_THAT(codec->Compressor::EncodeResidual(message, shape, {.seed = 2}, expected, expected_body), IsOk());
+    EXPECT_EQ(body, expected_body) << spec;
+    EXPECT_EQ(residual, expected) << spec;
+  }
+}
+
+TEST(RandK, EncodeResidualOnFourThreads_GivesTheSameBits) {
+  std::vector<float> x(2'500'000);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 1009) - 504;
+  const BodyAndResidual alone = EncodeWithResidual(*RandK("randk(ratio=0.01)"), x);
+  WorkerPool pool(4);
+  const ParallelScope scope(&pool);
+  EXPECT_TRUE(EncodeWithResidual(*RandK("randk(ratio=0.01)"), x) == alone);
+  x[2'000'000] = x[1'500'000] = std::numeric_limits<float>::infinity();
+  std::vector<float> residual(x.size());
+  Bytes body(alone.body.size());
+  EXPECT_THAT(RandK("randk(ratio=0.01)")->EncodeResidual(x, Shape::Flat(x.size()), {}, residual, body),
+              HasStatus(absl::StatusCode::kInvalidArgument, "randk: element 1500000 of 2500000 is inf"));
+}
+
+TEST(RandK, MoreThan32BitsOfElements_AreRefused) {
+  EXPECT_THAT(RandK("randk(k=1)")->Supports(Shape::Flat(uint64_t{1} << 32)),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("randk takes at most 4294967295 elements")));
 }
 
 TEST(RandK, Unbiased_MultipliesByDOverK) {
@@ -226,6 +281,22 @@ TEST(RandKSession, OneRound_ReconstructsLocalAndMean) {
   session->MeanReconstruction(mean);
   EXPECT_EQ(local, RoundTrip(*codec, x0, key));  // both faces of the codec keep the same entries
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(mean[i], local[i] == 0 ? 0 : (x0[i] + x1[i]) / 2);
+}
+
+TEST(RandKSession, Residual_IsTheMessageWithoutWhatWasProduced) {
+  const auto session = RandK("randk(k=2)")->NewLinearSession(Shape::Flat(4), {});
+  const std::vector<float> gradient = {1, 2, 3, 4};
+  Message message(gradient);
+  message.error = gradient;
+  std::vector<float> residual(4), out(2), local(4), mean(4);
+  session->Begin({.step = 3}, residual);
+  ASSERT_THAT(session->Produce(0, message, out), IsOk());
+  ASSERT_THAT(session->Consume(0, out), IsOk());
+  session->LocalReconstruction(local);
+  session->Reconstruct(mean);
+  EXPECT_EQ(mean, local);  // of one rank
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(residual[i] + local[i], 2 * gradient[i]);
+  EXPECT_EQ(std::count(residual.begin(), residual.end(), 0.0f), 2);
 }
 
 TEST(RandKSession, NonFiniteInputOrMean_IsAnError) {

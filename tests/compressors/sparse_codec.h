@@ -52,4 +52,19 @@ inline std::vector<float> Residual(const Compressor& codec, std::span<const floa
   return residual;
 }
 
+// What EncodeResidual gives for a message.
+struct BodyAndResidual {
+  std::vector<std::byte> body;
+  std::vector<float> residual;
+  bool operator==(const BodyAndResidual&) const = default;
+};
+inline BodyAndResidual EncodeWithResidual(const Compressor& codec, const Message& message, const RngKey& key = {}) {
+  const Shape shape = Shape::Flat(message.size());
+  BodyAndResidual both{std::vector<std::byte>(codec.MaxBodyBytes(shape)), std::vector<float>(message.size())};
+  const absl::StatusOr<size_t> body_bytes = codec.EncodeResidual(message, shape, key, both.residual, both.body);
+  EXPECT_THAT(body_bytes, IsOk());
+  both.body.resize(body_bytes.value_or(0));
+  return both;
+}
+
 }  // namespace laconic

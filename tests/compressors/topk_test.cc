@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "laconic/base/parallel.h"
 #include "tests/compressors/sparse_codec.h"
 
 namespace laconic {
@@ -60,6 +61,64 @@ TEST(TopK, Ratio_KeepsAtLeastOneAndRoundsToNearest) {
   EXPECT_EQ(kept("topk(ratio=1)", 7), 7);
   EXPECT_EQ(kept("topk(k=9)", 7), 7);
   EXPECT_EQ(kept("topk(k=0)", 7), 0);
+}
+
+// What the base class does step by step: form, encode, subtract what was encoded.
+TEST(TopK, EncodeResidualOfAnyMessage_IsFormEncodeSubtract) {
+  constexpr size_t kElements = 100'000;
+  std::mt19937 random(5);
+  std::vector<float> parts[4];
+  for (auto& part : parts) {
+    part.resize(kElements);
+    for (float& value : part) value = static_cast<float>(random() >> 8) * 0x1p-24f - 0.5f;
+  }
+  Message message(parts[0]);
+  message.momentum = parts[1];
+  message.shift = parts[2];
+  message.error = parts[3];
+  message.beta = 0.25f;
+  message.error_weight = 0.5f;
+  message.kappa = 0.75f;
+  for (const char* spec : {"topk(ratio=0.01)", "topk(ratio=0.3)", "topk(ratio=1)", "topk(k=0)",
+                           "topk(ratio=0.01, values=fp16)", "topk(ratio=0.01, values=bf16)"}) {
+    const auto codec = TopK(spec);
+    const Shape shape = Shape::Flat(kElements);
+    Bytes body(codec->MaxBodyBytes(shape)), expected_body(body.size());
+    std::vector<float> residual(kElements), expected(kElements);
+    const absl::StatusOr<size_t> size = codec->EncodeResidual(message, shape, {}, residual, body);
+    const absl::StatusOr<size_t> expected_size =
+        codec->Compressor::EncodeResidual(message, shape, {}, expected, expected_body);
+    ASSERT_THAT(size, IsOk());
+    ASSERT_THAT(expected_size, IsOk());
+    ASSERT_EQ(*size, *expected_size) << spec;
+    EXPECT_EQ(body, expected_body) << spec;
+    EXPECT_EQ(residual, expected) << spec;
+  }
+}
+
+// Three pieces of up to 2^20 elements. Where nearly all large entries are in one piece, its share of the room is full.
+TEST(TopK, EncodeResidualOnFourThreads_GivesTheSameBits) {
+  std::vector<float> x(2'500'000);
+  std::mt19937 random(5);
+  for (float& value : x) value = static_cast<float>(random() >> 8) * 0x1p-24f - 0.5f;
+  std::vector<float> clustered = x;
+  for (size_t i = 1'200'000; i < 1'600'000; ++i) clustered[i] *= 8;
+  WorkerPool pool(4);
+  for (const auto& data : {x, clustered}) {
+    Message message(data);
+    message.error = x;
+    for (const char* spec : {"topk(ratio=0.001)", "topk(ratio=0.1)"}) {
+      const BodyAndResidual alone = EncodeWithResidual(*TopK(spec), message);
+      const ParallelScope scope(&pool);
+      EXPECT_TRUE(EncodeWithResidual(*TopK(spec), message) == alone) << spec;
+    }
+  }
+}
+
+TEST(TopK, MoreThan32BitsOfElements_AreRefused) {
+  EXPECT_THAT(TopK("topk(ratio=0.1)")->Supports(Shape::Flat(uint64_t{1} << 32)),
+              HasStatus(absl::StatusCode::kInvalidArgument,
+                        "topk takes at most 4294967295 elements, not 4294967296: cut the tensor into parts"));
 }
 
 TEST(TopK, KeepNone_LeavesAllInTheResidualAndTakesOneByte) {
