@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 
 #include "compressors/checks.h"
 #include "compressors/kernels/kernels.h"
@@ -21,6 +21,8 @@ constexpr int kTargetExponent = 14;                   // the largest scaled magn
 constexpr int kMinExponent = -149 - kTargetExponent;  // of the smallest denormal float
 constexpr int kMaxExponent = 127 - kTargetExponent;   // of the largest float
 constexpr size_t kRun = MessageRuns::kUsual;
+constexpr size_t kSampledRuns = 64;   // one run in that many
+constexpr int kGuessedExponent = 10;  // the largest sampled magnitude, scaled, lies in [2^10, 2^11)
 
 // The largest magnitude on the wire. With E = kMaxExponent one that rounded up to 2^15 would decode to 2^128, which is
 // no float: there it is the value just below.
@@ -67,39 +69,67 @@ absl::StatusOr<size_t> Cast::EncodeElements(const Message& message, std::span<fl
   const size_t body_bytes = MaxBodyBytes(shape);
   LACONIC_RETURN_IF_ERROR(CheckRoom("cast", body.size(), body_bytes));
   if (message.size() == 0) return 0;
-  int32_t exponent = 0;
-  if (scale_ == Scale::kAuto) {
+  if (scale_ == Scale::kNone) {
+    if (!std::isfinite(EncodeScaled(message, residual, 0, body))) return CheckFinite("cast", message);
+    return body_bytes;
+  }
+  const std::span<std::byte> elements = body.subspan(sizeof(int32_t));
+  std::optional<int32_t> exponent = GuessExponent(message);
+  if (exponent) {
+    const float largest = EncodeScaled(message, residual, *exponent, elements);
+    if (!std::isfinite(largest)) return CheckFinite("cast", message);
+    if (std::ilogb(largest) - *exponent > kTargetExponent) exponent.reset();
+  }
+  if (!exponent) {
     const float largest = LargestMagnitude(message);
     if (!std::isfinite(largest)) return CheckFinite("cast", message);
-    if (largest > 0) exponent = std::ilogb(largest) - kTargetExponent;
-    std::memcpy(body.data(), &exponent, sizeof(exponent));
-    body = body.subspan(sizeof(exponent));
+    exponent = largest > 0 ? std::ilogb(largest) - kTargetExponent : 0;
+    EncodeScaled(message, residual, *exponent, elements);
   }
+  std::memcpy(body.data(), &*exponent, sizeof(int32_t));
+  return body_bytes;
+}
+
+std::optional<int32_t> Cast::GuessExponent(const Message& message) {
+  if (message.size() <= kExactElements) return std::nullopt;
+  MessageRuns runs(message, {});
+  float largest = 0;
+  for (size_t first = 0; first + kRun <= message.size(); first += kSampledRuns * kRun) {
+    float run = 0;
+    runs.Form(first, kRun, run);
+    if (!(run <= largest)) largest = run;  // NaN too
+  }
+  if (largest == 0 || !std::isfinite(largest)) return std::nullopt;
+  return std::min(std::ilogb(largest) - kGuessedExponent, kMaxExponent);
+}
+
+float Cast::EncodeScaled(const Message& message, std::span<float> residual, int exponent,
+                         std::span<std::byte> elements) const {
   const bool is_half = format_ == Format::kFp16;
   const float limit = Limit(is_half, exponent);
-  std::atomic<bool> is_finite = true;
+  std::mutex mutex;
+  float total = 0;
   ParallelFor(message.size(), kGrain, [&](size_t begin, size_t end) {
     MessageRuns runs(message, residual);
     std::array<uint16_t, kRun> wire_run;
-    for (size_t first = begin; first < end; first += kRun) {
+    float largest = 0;
+    for (size_t first = begin; first < end && std::isfinite(largest); first += kRun) {
       const size_t count = std::min(kRun, end - first);
-      float largest = 0;
-      const std::span<const float> run = runs.Form(first, count, largest);
-      if (!std::isfinite(largest)) {
-        is_finite = false;
-        return;
-      }
+      float run_largest = 0;
+      const std::span<const float> run = runs.Form(first, count, run_largest);
+      if (!(run_largest <= largest)) largest = run_largest;  // NaN too
       const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
       if (is_half) {
         kernels::ToHalves(run, -exponent, limit, wire, runs.sink());
       } else {
         kernels::ToBfloat16s(run, -exponent, limit, wire, runs.sink());
       }
-      std::memcpy(body.data() + first * sizeof(uint16_t), wire.data(), wire.size_bytes());
+      std::memcpy(elements.data() + first * sizeof(uint16_t), wire.data(), wire.size_bytes());
     }
+    std::lock_guard lock(mutex);
+    if (!(largest <= total)) total = largest;
   });
-  if (!is_finite) return CheckFinite("cast", message);
-  return body_bytes;
+  return total;
 }
 
 absl::StatusOr<size_t> Cast::Encode(std::span<const float> x, const Shape& shape, const RngKey& key,

@@ -3,6 +3,8 @@
 #include <cassert>
 #include <type_traits>
 
+#include "compressors/kernels/kernels.h"
+
 namespace laconic {
 namespace {
 
@@ -30,6 +32,7 @@ BasicMessage<T> BasicMessage<T>::Slice(size_t first, size_t count) const {
 template <typename T>
 void BasicMessage<T>::Form(size_t first, std::span<T> out) const {
   assert(first + out.size() <= size());
+  if constexpr (std::is_same_v<T, float>) return kernels::FormRun(*this, first, out);
   const T* g = gradient.data() + first;
   const T* v = momentum.data() + (momentum.empty() ? 0 : first);
   const T* h = shift.data() + (shift.empty() ? 0 : first);

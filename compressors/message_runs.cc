@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cmath>
 #include <mutex>
 
@@ -18,6 +19,8 @@ kernels::Sink MessageRuns::sink(size_t begin, size_t count) const {
   const size_t skipped = count_ <= kernels::kShortRun ? count_ / 2 : 0;
   const size_t next = std::min(first_ + count_ + skipped, message_.size());
   sink.ahead.elements = std::min({count, kernels::kShortRun - skipped, message_.size() - next});
+  if (sink.ahead.elements == 0) return sink;
+  sink.ahead.shift = std::bit_width(count / sink.ahead.elements) - 1;
   for (const std::span<const float> part : {message_.gradient, message_.momentum, message_.shift, message_.error}) {
     if (!part.empty()) sink.ahead.streams[sink.ahead.count++] = part.data() + next;
   }

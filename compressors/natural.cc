@@ -44,7 +44,6 @@ absl::StatusOr<size_t> Natural::EncodeElements(const Message& message, std::span
   ParallelFor(message.size(), kGrain, [&](size_t begin, size_t end) {
     MessageRuns runs(message, residual);
     std::array<uint32_t, kRun> word_run;
-    std::array<uint8_t, kRun> exponent_run;
     for (size_t first = begin; first < end; first += kRun) {
       const size_t count = std::min(kRun, end - first);
       float largest = 0;
@@ -54,10 +53,9 @@ absl::StatusOr<size_t> Natural::EncodeElements(const Message& message, std::span
         return;
       }
       const std::span<uint32_t> words = std::span<uint32_t>(word_run).first(count);
-      const std::span<uint8_t> exponents = std::span<uint8_t>(exponent_run).first(count);
+      const std::span<uint8_t> exponents(reinterpret_cast<uint8_t*>(body.data()) + first, count);
       kernels::RandomWords(rng.derived_key(), first, words);
       kernels::RoundToPowersOfTwo(run, words, exponents, runs.sink());
-      std::memcpy(body.data() + first, exponents.data(), count);
       kernels::PackSigns(run, signs.subspan(first / 8, SignBytes(count)));
     }
   });

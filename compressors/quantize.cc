@@ -131,9 +131,11 @@ void Quantize::EncodeSegment(const Segment& segment, const CounterRng& rng, Mess
     for (size_t i = 0; i < count; i += kChunk) {
       const size_t length = std::min(kChunk, count - i);
       const std::span<const float> x = run.subspan(i, length);
-      const std::span<uint8_t> codes = std::span(code_chunk).first(length);
       const std::span<std::byte> bytes =
           packed.subspan(PackedBytes(begin - segment.first + i, options_.bits), PackedBytes(length, options_.bits));
+      // Codes of eight bits need no packing.
+      const std::span<uint8_t> codes = options_.bits == 8 ? std::span(reinterpret_cast<uint8_t*>(bytes.data()), length)
+                                                          : std::span(code_chunk).first(length);
       const kernels::Sink sink = runs.sink(i, length);
       if (options_.bits == 1 && !is_stochastic) {
         EncodeSigns(x, segment.norm, bytes, sink);
@@ -149,7 +151,7 @@ void Quantize::EncodeSegment(const Segment& segment, const CounterRng& rng, Mess
       } else {
         kernels::QuantizeNearest(x, levels, codes, sink);
       }
-      kernels::PackCodes(codes, options_.bits, bytes);
+      if (options_.bits < 8) kernels::PackCodes(codes, options_.bits, bytes);
     }
   });
 }

@@ -86,23 +86,23 @@ HWY_INLINE size_t UncastLines(std::span<const uint16_t> x, int exponent, std::sp
 
 void ToBfloat16s(std::span<const float> x, int exponent, float limit, std::span<uint16_t> y, const Sink& sink) {
   const size_t i = CastLines<Bfloat16>(x, exponent, limit, y, sink);
-  scalar::ToBfloat16s(x.subspan(i), exponent, limit, y.subspan(i), LeftOf(sink, i));
+  if (i < x.size()) scalar::ToBfloat16s(x.subspan(i), exponent, limit, y.subspan(i), LeftOf(sink, i));
 }
 
 void FromBfloat16s(std::span<const uint16_t> x, int exponent, std::span<float> y) {
   const size_t i = UncastLines<Bfloat16>(x, exponent, y);
-  scalar::FromBfloat16s(x.subspan(i), exponent, y.subspan(i));
+  if (i < x.size()) scalar::FromBfloat16s(x.subspan(i), exponent, y.subspan(i));
 }
 
 #if LACONIC_NATIVE_HALVES
 void ToHalves(std::span<const float> x, int exponent, float limit, std::span<uint16_t> y, const Sink& sink) {
   const size_t i = CastLines<Half>(x, exponent, limit, y, sink);
-  scalar::ToHalves(x.subspan(i), exponent, limit, y.subspan(i), LeftOf(sink, i));
+  if (i < x.size()) scalar::ToHalves(x.subspan(i), exponent, limit, y.subspan(i), LeftOf(sink, i));
 }
 
 void FromHalves(std::span<const uint16_t> x, int exponent, std::span<float> y) {
   const size_t i = UncastLines<Half>(x, exponent, y);
-  scalar::FromHalves(x.subspan(i), exponent, y.subspan(i));
+  if (i < x.size()) scalar::FromHalves(x.subspan(i), exponent, y.subspan(i));
 }
 #else
 using scalar::FromHalves;
@@ -128,7 +128,7 @@ void RoundToPowersOfTwo(std::span<const float> x, std::span<const uint32_t> word
       store(k, hn::Sub(element, hn::Or(power, SignBits(element))));
     }
   });
-  scalar::RoundToPowersOfTwo(x.subspan(i), words.subspan(i), exponents.subspan(i), LeftOf(sink, i));
+  if (i < x.size()) scalar::RoundToPowersOfTwo(x.subspan(i), words.subspan(i), exponents.subspan(i), LeftOf(sink, i));
 }
 
 void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byte> signs, float scale,
@@ -146,7 +146,7 @@ void AddPowersOfTwo(std::span<const uint8_t> exponents, std::span<const std::byt
       hn::StoreU(hn::Add(hn::LoadU(Floats(), acc.data() + j), hn::Mul(scales, value)), Floats(), acc.data() + j);
     }
   }
-  scalar::AddPowersOfTwo(exponents.subspan(i), signs.subspan(i / 8), scale, acc.subspan(i));
+  if (i < acc.size()) scalar::AddPowersOfTwo(exponents.subspan(i), signs.subspan(i / 8), scale, acc.subspan(i));
 }
 
 #endif  // LACONIC_PORTABLE_TARGET

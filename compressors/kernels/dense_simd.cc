@@ -45,7 +45,7 @@ void ScaleAdd(std::span<const float> y, float scale, std::span<float> acc) {
       hn::StoreU(hn::Add(hn::LoadU(Floats(), acc.data() + j), product), Floats(), acc.data() + j);
     }
   }
-  scalar::ScaleAdd(y.subspan(i), scale, acc.subspan(i));
+  if (i < y.size()) scalar::ScaleAdd(y.subspan(i), scale, acc.subspan(i));
 }
 
 #endif  // LACONIC_PORTABLE_TARGET

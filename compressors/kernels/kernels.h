@@ -45,6 +45,7 @@ struct Ahead {
   std::array<const float*, 4> streams{};
   size_t count = 0;     // of streams
   size_t elements = 0;  // of each stream
+  int shift = 0;        // element i is fetched beside element i << shift of the run: evenly, memory is busiest
 };
 
 // out_j = m_{first + j} (message.h), and what a kernel above says of `out`.

@@ -15,10 +15,10 @@ using namespace scalar;
 template <bool kMomentum, bool kShift, bool kError, typename Reduction>
 HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out, Reduction& reduction) {
   const Floats d;
-  const float* HWY_RESTRICT g = message.gradient.data() + first;
-  const float* HWY_RESTRICT v = kMomentum ? message.momentum.data() + first : nullptr;
-  const float* HWY_RESTRICT h = kShift ? message.shift.data() + first : nullptr;
-  const float* HWY_RESTRICT e = kError ? message.error.data() + first : nullptr;
+  const float* g = message.gradient.data() + first;
+  const float* v = kMomentum ? message.momentum.data() + first : nullptr;
+  const float* h = kShift ? message.shift.data() + first : nullptr;
+  const float* e = kError ? message.error.data() + first : nullptr;
   const auto keep = hn::Set(d, 1 - message.beta);
   const auto beta = hn::Set(d, message.beta);
   const auto error_weight = hn::Set(d, message.error_weight);
@@ -48,8 +48,8 @@ HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out,
       reduction.Add(k, u);
     }
   }
-  scalar::FormRun(message, first + i, out.subspan(i));
-  reduction.Add(out.subspan(i));
+  if (i < out.size()) scalar::FormRun(message, first + i, out.subspan(i));
+  reduction.Add(std::span<const float>(out.subspan(i)));
 }
 
 template <bool kMomentum, bool kShift, typename Reduction>
@@ -112,7 +112,7 @@ void StoreRun(std::span<const float> run, const Sink& sink) {
   const size_t i = ForEachLine(sink, [&](size_t i, auto store) HWY_ATTR {
     for (size_t k = 0; k < kVectors; ++k) store(k, hn::LoadU(Floats(), run.data() + i + k * kLanes));
   });
-  scalar::StoreRun(run.subspan(i), RestOf(sink, i));
+  if (i < run.size()) scalar::StoreRun(run.subspan(i), RestOf(sink, i));
 }
 
 void FinishStores() { hwy::FlushStream(); }

@@ -61,7 +61,7 @@ void QuantizeNearest(std::span<const float> x, const Levels& levels, std::span<u
   const size_t done = QuantizeLines(x, levels, codes, sink, [&](size_t, FloatVector y) HWY_ATTR {
     return hn::And(hn::BitCast(Integers(), hn::Add(y, magic)), low_byte);
   });
-  scalar::QuantizeNearest(x.subspan(done), levels, codes.subspan(done), LeftOf(sink, done));
+  if (done < x.size()) scalar::QuantizeNearest(x.subspan(done), levels, codes.subspan(done), LeftOf(sink, done));
 }
 
 void QuantizeStochastic(std::span<const float> x, const Levels& levels, std::span<const uint32_t> words,
@@ -76,7 +76,8 @@ void QuantizeStochastic(std::span<const float> x, const Levels& levels, std::spa
     const auto draw = hn::ShiftRight<8>(hn::LoadU(Words(), words.data() + i));
     return hn::BitCast(Integers(), hn::ShiftRight<24>(hn::Add(hn::Add(fixed, offset), draw)));
   });
-  scalar::QuantizeStochastic(x.subspan(done), levels, words.subspan(done), codes.subspan(done), LeftOf(sink, done));
+  if (done < x.size())
+    scalar::QuantizeStochastic(x.subspan(done), levels, words.subspan(done), codes.subspan(done), LeftOf(sink, done));
 }
 
 void DequantizeAdd(std::span<const uint8_t> codes, float gain, float norm, float scale, std::span<float> acc) {
@@ -93,7 +94,7 @@ void DequantizeAdd(std::span<const uint8_t> codes, float gain, float norm, float
       hn::StoreU(hn::Add(hn::LoadU(Floats(), acc.data() + j), term), Floats(), acc.data() + j);
     }
   }
-  scalar::DequantizeAdd(codes.subspan(i), gain, norm, scale, acc.subspan(i));
+  if (i < codes.size()) scalar::DequantizeAdd(codes.subspan(i), gain, norm, scale, acc.subspan(i));
 }
 
 // Codes of 3, 5, 6 or 7 bits: eight codes lie in the bytes of a 64-bit word, or in its lowest 8 * bits bits.
@@ -191,7 +192,7 @@ void PackCodes(std::span<const uint8_t> codes, int bits, std::span<std::byte> pa
       StoreBytes(words, b, packed.data() + i / 8 * b, packed.size() - i / 8 * b);
     }
   }
-  scalar::PackCodes(codes.subspan(i), bits, packed.subspan(i / 8 * b));
+  if (i < codes.size()) scalar::PackCodes(codes.subspan(i), bits, packed.subspan(i / 8 * b));
 }
 
 void UnpackCodes(std::span<const std::byte> packed, int bits, std::span<uint8_t> codes) {
@@ -221,7 +222,7 @@ void UnpackCodes(std::span<const std::byte> packed, int bits, std::span<uint8_t>
       hn::StoreU(words, Eights(), reinterpret_cast<uint64_t*>(codes.data() + i));
     }
   }
-  scalar::UnpackCodes(packed.subspan(i / 8 * b), bits, codes.subspan(i));
+  if (i < codes.size()) scalar::UnpackCodes(packed.subspan(i / 8 * b), bits, codes.subspan(i));
 }
 
 size_t FirstAbove(std::span<const uint8_t> codes, uint8_t limit) {

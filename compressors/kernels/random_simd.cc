@@ -27,7 +27,7 @@ void RandomWords(uint64_t key, uint64_t first, std::span<uint32_t> words) {
   const Blocks d;
   const hn::Repartition<uint32_t, Blocks> halves;
   const size_t head = std::min<size_t>(words.size(), (4 - first % 4) % 4);  // up to a whole block
-  scalar::RandomWords(key, first, words.first(head));
+  if (head > 0) scalar::RandomWords(key, first, words.first(head));
 
   // The lanes' blocks are so ordered that interleaving pairs of words puts blocks in their order.
   alignas(64) uint64_t order[kBlocks];
@@ -63,7 +63,7 @@ void RandomWords(uint64_t key, uint64_t first, std::span<uint32_t> words) {
     hn::StoreU(hn::BitCast(halves, low), halves, words.data() + i);
     hn::StoreU(hn::BitCast(halves, high), halves, words.data() + i + 2 * kBlocks);
   }
-  scalar::RandomWords(key, first + i, words.subspan(i));
+  if (i < words.size()) scalar::RandomWords(key, first + i, words.subspan(i));
 }
 
 #endif  // LACONIC_PORTABLE_TARGET

@@ -19,7 +19,7 @@ void PackSigns(std::span<const float> x, std::span<std::byte> bits) {
         LineBits([&](size_t k) HWY_ATTR { return SignMask(hn::LoadU(Floats(), x.data() + i + k * kLanes)); });
     std::memcpy(bits.data() + i / 8, &line, sizeof(line));
   }
-  scalar::PackSigns(x.subspan(i), bits.subspan(i / 8));
+  if (i < x.size()) scalar::PackSigns(x.subspan(i), bits.subspan(i / 8));
 }
 
 void PackSignsAndSubtract(std::span<const float> x, float value, std::span<std::byte> bits, const Sink& sink) {
@@ -32,7 +32,7 @@ void PackSignsAndSubtract(std::span<const float> x, float value, std::span<std::
     });
     std::memcpy(bits.data() + i / 8, &line, sizeof(line));
   });
-  scalar::PackSignsAndSubtract(x.subspan(i), value, bits.subspan(i / 8), RestOf(sink, i));
+  if (i < x.size()) scalar::PackSignsAndSubtract(x.subspan(i), value, bits.subspan(i / 8), RestOf(sink, i));
 }
 
 void PackSignsAndSubtractFromNonZeros(std::span<const float> x, float value, std::span<std::byte> bits,
@@ -48,7 +48,7 @@ void PackSignsAndSubtractFromNonZeros(std::span<const float> x, float value, std
     });
     std::memcpy(bits.data() + i / 8, &line, sizeof(line));
   });
-  scalar::PackSignsAndSubtractFromNonZeros(x.subspan(i), value, bits.subspan(i / 8), RestOf(sink, i));
+  if (i < x.size()) scalar::PackSignsAndSubtractFromNonZeros(x.subspan(i), value, bits.subspan(i / 8), RestOf(sink, i));
 }
 
 void AddSigned(std::span<const std::byte> signs, float value, std::span<float> acc) {
@@ -63,7 +63,7 @@ void AddSigned(std::span<const std::byte> signs, float value, std::span<float> a
       hn::StoreU(hn::Add(hn::LoadU(Floats(), element), term), Floats(), element);
     }
   }
-  scalar::AddSigned(signs.subspan(i / 8), value, acc.subspan(i));
+  if (i < acc.size()) scalar::AddSigned(signs.subspan(i / 8), value, acc.subspan(i));
 }
 
 void AddSignedWhere(std::span<const std::byte> signs, std::span<const std::byte> non_zeros, float value,
@@ -79,7 +79,7 @@ void AddSignedWhere(std::span<const std::byte> signs, std::span<const std::byte>
       hn::StoreU(hn::Add(hn::LoadU(Floats(), element), kept), Floats(), element);
     }
   }
-  scalar::AddSignedWhere(signs.subspan(i / 8), non_zeros.subspan(i / 8), value, acc.subspan(i));
+  if (i < acc.size()) scalar::AddSignedWhere(signs.subspan(i / 8), non_zeros.subspan(i / 8), value, acc.subspan(i));
 }
 
 #endif  // LACONIC_PORTABLE_TARGET

@@ -62,10 +62,11 @@ constexpr size_t kVectors = kLine / kLanes;  // in a line
 // L1. Past the end of an array a fetch does nothing.
 constexpr size_t kFetchDistance = 64;
 
-// Fetches line i / kLine of what lies ahead.
+// Fetches what is to be fetched beside line i / kLine.
 HWY_INLINE void FetchLine(const Ahead& ahead, size_t i) {
-  if (i >= ahead.elements) return;
-  for (size_t k = 0; k < ahead.count; ++k) hwy::Prefetch(ahead.streams[k] + i);
+  const size_t element = i >> ahead.shift;
+  if (element % kLine != 0 || element >= ahead.elements) return;
+  for (size_t k = 0; k < ahead.count; ++k) hwy::Prefetch(ahead.streams[k] + element);
 }
 
 // Calls line(i, store) for each whole line i of a run, which hands its vectors to store(k, vector), and gives the

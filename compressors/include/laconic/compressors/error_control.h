@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "laconic/base/aligned.h"
 #include "laconic/base/state.h"
 #include "laconic/compressors/compressor.h"
 #include "laconic/compressors/message.h"
@@ -141,7 +142,7 @@ class BasicErrorControl {
   ControlOptions options_;
   size_t elements_ = 0;
   T error_scale_ = 1;
-  std::vector<T> residual_, error_, shift_, shift_average_, momentum_;
+  AlignedVector<T> residual_, error_, shift_, shift_average_, momentum_;
 };
 
 template <>
