@@ -17,6 +17,8 @@ using namespace scalar;
 using Blocks = hn::CappedTag<uint64_t, 8>;
 using BlockVector = hn::Vec<Blocks>;
 constexpr size_t kBlocks = hn::MaxLanes(Blocks());
+// Vectors of blocks side by side: ten rounds are one long chain, of which a core's scheduler holds but one.
+constexpr size_t kGroups = 2;
 
 HWY_INLINE BlockVector MulLow32(BlockVector a, BlockVector b) {
   const hn::Repartition<uint32_t, Blocks> halves;
@@ -42,26 +44,32 @@ void RandomWords(uint64_t key, uint64_t first, std::span<uint32_t> words) {
   }
   uint64_t block = (first + head) / 4;
   size_t i = head;
-  for (; i + 4 * kBlocks <= words.size(); i += 4 * kBlocks, block += kBlocks) {
-    const auto index = hn::Add(lanes, hn::Set(d, block));
-    auto c0 = index;
-    auto c1 = hn::ShiftRight<32>(index);
-    auto c2 = hn::Zero(d);
-    auto c3 = hn::Zero(d);
-    for (const auto& round_keys : keys) {
-      const auto product0 = MulLow32(c0, multiplier0);
-      const auto product1 = MulLow32(c2, multiplier1);
-      c0 = hn::Xor3(hn::ShiftRight<32>(product1), c1, round_keys[0]);
-      c2 = hn::Xor3(hn::ShiftRight<32>(product0), c3, round_keys[1]);
-      c1 = product1;
-      c3 = product0;
+  for (; i + kGroups * 4 * kBlocks <= words.size(); i += kGroups * 4 * kBlocks, block += kGroups * kBlocks) {
+    BlockVector c0[kGroups], c1[kGroups], c2[kGroups], c3[kGroups];
+    for (size_t g = 0; g < kGroups; ++g) {
+      c0[g] = hn::Add(lanes, hn::Set(d, block + g * kBlocks));
+      c1[g] = hn::ShiftRight<32>(c0[g]);
+      c2[g] = c3[g] = hn::Zero(d);
     }
-    const auto words01 = hn::OddEven(hn::BitCast(halves, hn::ShiftLeft<32>(c1)), hn::BitCast(halves, c0));
-    const auto words23 = hn::OddEven(hn::BitCast(halves, hn::ShiftLeft<32>(c3)), hn::BitCast(halves, c2));
-    const auto low = hn::InterleaveLower(d, hn::BitCast(d, words01), hn::BitCast(d, words23));
-    const auto high = hn::InterleaveUpper(d, hn::BitCast(d, words01), hn::BitCast(d, words23));
-    hn::StoreU(hn::BitCast(halves, low), halves, words.data() + i);
-    hn::StoreU(hn::BitCast(halves, high), halves, words.data() + i + 2 * kBlocks);
+    for (const auto& round_keys : keys) {
+      for (size_t g = 0; g < kGroups; ++g) {
+        const auto product0 = MulLow32(c0[g], multiplier0);
+        const auto product1 = MulLow32(c2[g], multiplier1);
+        c0[g] = hn::Xor3(hn::ShiftRight<32>(product1), c1[g], round_keys[0]);
+        c2[g] = hn::Xor3(hn::ShiftRight<32>(product0), c3[g], round_keys[1]);
+        c1[g] = product1;
+        c3[g] = product0;
+      }
+    }
+    for (size_t g = 0; g < kGroups; ++g) {
+      const auto words01 = hn::OddEven(hn::BitCast(halves, hn::ShiftLeft<32>(c1[g])), hn::BitCast(halves, c0[g]));
+      const auto words23 = hn::OddEven(hn::BitCast(halves, hn::ShiftLeft<32>(c3[g])), hn::BitCast(halves, c2[g]));
+      const auto low = hn::InterleaveLower(d, hn::BitCast(d, words01), hn::BitCast(d, words23));
+      const auto high = hn::InterleaveUpper(d, hn::BitCast(d, words01), hn::BitCast(d, words23));
+      uint32_t* const to = words.data() + i + g * 4 * kBlocks;
+      hn::StoreU(hn::BitCast(halves, low), halves, to);
+      hn::StoreU(hn::BitCast(halves, high), halves, to + 2 * kBlocks);
+    }
   }
   if (i < words.size()) scalar::RandomWords(key, first + i, words.subspan(i));
 }
