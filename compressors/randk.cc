@@ -109,12 +109,8 @@ class RandKSession final : public LinearSession {
       return absl::InvalidArgumentError(fmt::format("randk: {} floats to {}, expected {} to {}", message.size(),
                                                     out.size(), elements_, local_.size()));
     }
-    const Gathering gathering = {.message = message,
-                                 .positions = positions_,
-                                 .factor = factor_,
-                                 .residual = residual_,
-                                 .taken = true,
-                                 .values = local_};
+    const Gathering gathering = {
+        .message = message, .positions = positions_, .factor = factor_, .residual = residual_, .values = local_};
     LACONIC_RETURN_IF_ERROR(gathering.Run());
     std::copy(local_.begin(), local_.end(), out.begin());
     return absl::OkStatus();
@@ -134,8 +130,10 @@ class RandKSession final : public LinearSession {
 
   void LocalReconstruction(std::span<float> y) const override { Scatter(local_, y); }
   void MeanReconstruction(std::span<float> y) const override { Scatter(mean_, y); }
-  // The residual was left by Produce.
-  void Reconstruct(std::span<float> mean) override { MeanReconstruction(mean); }
+  void Reconstruct(std::span<float> mean) override {
+    MeanReconstruction(mean);
+    if (!residual_.empty()) ForEachAt(positions_, residual_, [&](float& element, size_t j) { element -= local_[j]; });
+  }
 
   // Nothing lasts: the positions of a step follow from its key.
   void Commit() override {}
@@ -151,7 +149,7 @@ class RandKSession final : public LinearSession {
   uint64_t elements_;
   float factor_;
   std::vector<uint32_t> positions_;
-  std::span<float> residual_;  // or empty
+  std::span<float> residual_;  // the message until Reconstruct; or empty
   std::vector<float> local_;   // what this rank produced
   std::vector<float> mean_;
 };
