@@ -97,6 +97,15 @@ void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, Bu
   }
 }
 
+absl::Status EncodeFinite(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header,
+                          BucketResult& result, absl::FunctionRef<absl::Status()> encode) {
+  if (policy == NonFinitePolicy::kZero) InspectGradients(bucket, policy, header, result);
+  const absl::Status status = encode();
+  if (policy == NonFinitePolicy::kZero || status.code() != absl::StatusCode::kInvalidArgument) return status;
+  InspectGradients(bucket, policy, header, result);
+  return header.bad_tensor == BucketHeader::kNoTensor ? status : absl::OkStatus();
+}
+
 uint64_t BucketFingerprint(std::span<const GradientSlot> bucket, std::string_view strategy, uint32_t bucket_index) {
   uint64_t hash = Hash64(strategy, bucket_index);
   for (const GradientSlot& slot : bucket) {

@@ -59,6 +59,12 @@ class HeaderExchange {
 void InspectGradients(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header,
                       BucketResult& result);
 
+// Runs `encode` over the bucket's gradients, whose codecs refuse messages that are not finite (InvalidArgument). Only
+// then, or where such elements are to be zeroed first, are the gradients inspected, in a pass of their own: what that
+// finds in `header` takes the place of the error.
+absl::Status EncodeFinite(std::span<GradientSlot> bucket, NonFinitePolicy policy, BucketHeader& header,
+                          BucketResult& result, absl::FunctionRef<absl::Status()> encode);
+
 // Fingerprint of everything about a bucket that does not change from step to step.
 uint64_t BucketFingerprint(std::span<const GradientSlot> bucket, std::string_view strategy, uint32_t bucket_index);
 

@@ -3,19 +3,28 @@
 #include <algorithm>
 #include <cstring>
 
+#include "compressors/kernels/kernels.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "laconic/compressors/payload.h"
 
 namespace laconic {
-double Norm2(std::span<const float> x) {
-  double sum[8] = {};  // eight chains, so that the loop is not bound by the latency of one addition
-  size_t i = 0;
-  for (; i + 8 <= x.size(); i += 8) {
-    for (size_t lane = 0; lane < 8; ++lane) sum[lane] += static_cast<double>(x[i + lane]) * x[i + lane];
+namespace {
+
+constexpr size_t kLargeElements = size_t{1} << 20;  // enough to keep several threads at work
+
+}  // namespace
+
+void ForEachTensor(WorkerPool* pool, size_t count, absl::FunctionRef<size_t(size_t)> elements,
+                   absl::FunctionRef<void(size_t)> body) {
+  for (size_t i = 0; i < count; ++i) {
+    if (elements(i) < kLargeElements) continue;
+    const ParallelScope scope(pool);
+    body(i);
   }
-  for (; i < x.size(); ++i) sum[0] += static_cast<double>(x[i]) * x[i];
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+  ForEach(pool, count, [&](size_t i) {
+    if (elements(i) < kLargeElements) body(i);
+  });
 }
 
 FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<FramePart> parts) : slots_(bucket.size()) {
@@ -35,40 +44,42 @@ FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<Frame
   memory_.resize(offset);
 }
 
+void FrameOutbox::EncodeFrame(std::span<const GradientSlot> bucket, const EncodeJob& job, const Source& source,
+                              size_t item) {
+  Frame& frame = frames_[item];
+  const GradientSlot& tensor = bucket[item % slots_];
+  const Compressor& codec = *tensor.codec;
+  const size_t end = item + 1 < frames_.size() ? frames_[item + 1].offset : memory_.size();
+  const std::span<std::byte> out = std::span(memory_).subspan(frame.offset, end - frame.offset);
+  RngKey key = job.key.WithStream(job.stream_base + frame.part.part);
+  key.tensor = Index(tensor.id);
+  if (job.measure) {
+    source.message.Form(0, source.residual);
+    frame.message_norm2 = kernels::SumSquares(source.residual);
+  }
+  const std::span<std::byte> body = out.subspan(kPayloadHeaderBytes);
+  const absl::StatusOr<size_t> body_bytes =
+      source.residual.empty() ? codec.Encode(source.message.gradient, frame.part.shape, key, body)
+                              : codec.EncodeResidual(source.message, frame.part.shape, key, source.residual, body);
+  frame.status = body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + tensor.name);
+  if (!body_bytes.ok()) return;
+  if (job.measure) frame.residual_norm2 = kernels::SumSquares(source.residual);
+  const PayloadHeader header{.codec = codec.id(),
+                             .tensor = Index(tensor.id),
+                             .part = frame.part.part,
+                             .step = job.step,
+                             .elements = frame.part.shape.elements()};
+  frame.bytes = SealPayload(header, *body_bytes, out);
+}
+
 absl::Status FrameOutbox::Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
                                  absl::FunctionRef<Source(size_t, size_t)> source_of, WorkerPool* pool,
                                  BucketResult& result) {
-  ForEach(pool, frames_.size(), [&](size_t item) {
-    Frame& frame = frames_[item];
-    const size_t slot = item % slots_;
-    const Compressor& codec = *bucket[slot].codec;
-    const Source source = source_of(item / slots_, slot);
-    const size_t end = item + 1 < frames_.size() ? frames_[item + 1].offset : memory_.size();
-    const std::span<std::byte> out = std::span(memory_).subspan(frame.offset, end - frame.offset);
-    RngKey key = job.key.WithStream(job.stream_base + frame.part.part);
-    key.tensor = Index(bucket[slot].id);
-    if (job.measure) {
-      source.message.Form(0, source.residual);
-      frame.message_norm2 = Norm2(source.residual);
-    }
-    const std::span<std::byte> body = out.subspan(kPayloadHeaderBytes);
-    const absl::StatusOr<size_t> body_bytes =
-        source.residual.empty() ? codec.Encode(source.message.gradient, frame.part.shape, key, body)
-                                : codec.EncodeResidual(source.message, frame.part.shape, key, source.residual, body);
-    frame.status =
-        body_bytes.ok() ? absl::OkStatus() : Annotate(body_bytes.status(), "encoding tensor " + bucket[slot].name);
-    if (!body_bytes.ok()) return;
-    if (job.measure) frame.residual_norm2 = Norm2(source.residual);
-    const PayloadHeader header{.codec = codec.id(),
-                               .tensor = Index(bucket[slot].id),
-                               .part = frame.part.part,
-                               .step = job.step,
-                               .elements = frame.part.shape.elements()};
-    frame.bytes = SealPayload(header, *body_bytes, out);
-  });
-
+  ForEachTensor(
+      pool, frames_.size(), [&](size_t item) { return frames_[item].part.shape.elements(); },
+      [&](size_t item) { EncodeFrame(bucket, job, source_of(item / slots_, item % slots_), item); });
+  for (const Frame& frame : frames_) LACONIC_RETURN_IF_ERROR(frame.status);
   for (const Frame& frame : frames_) {
-    LACONIC_RETURN_IF_ERROR(frame.status);
     result.message_norm2 += frame.message_norm2;
     result.residual_norm2 += frame.residual_norm2;
   }

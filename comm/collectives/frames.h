@@ -16,6 +16,11 @@
 
 namespace laconic {
 
+// Calls body(i) for i < count on the pool, where body works on a tensor of elements(i) elements: large ones one after
+// another, each shared among the threads (ParallelScope), the others side by side.
+void ForEachTensor(WorkerPool* pool, size_t count, absl::FunctionRef<size_t(size_t)> elements,
+                   absl::FunctionRef<void(size_t)> body);
+
 // What part `part` of a slot is: the whole tensor (one part), or a shard.
 struct FramePart {
   uint32_t part = 0;
@@ -39,7 +44,7 @@ class FrameOutbox {
     Message message;
     std::span<float> residual;  // where to leave what is not sent; empty: nobody asks, and the message is plain
   };
-  // Encodes every frame, from source(destination, slot). In parallel over frames; the bytes do not depend on that.
+  // Encodes every frame, from source(destination, slot). In parallel (ForEachTensor); the bytes do not depend on that.
   absl::Status Encode(std::span<const GradientSlot> bucket, const EncodeJob& job,
                       absl::FunctionRef<Source(size_t destination, size_t slot)> source, WorkerPool* pool,
                       BucketResult& result);
@@ -54,6 +59,8 @@ class FrameOutbox {
     absl::Status status;
     double message_norm2 = 0, residual_norm2 = 0;
   };
+  void EncodeFrame(std::span<const GradientSlot> bucket, const EncodeJob& job, const Source& source, size_t item);
+
   size_t slots_;
   size_t max_message_bytes_ = 0;
   std::vector<Frame> frames_;
@@ -70,9 +77,6 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
 // The step's message of one tensor under its control, with a residual where the control or the caller wants one.
 FrameOutbox::Source SourceOf(ErrorControl& control, std::span<const float> gradient, float error_scale,
                              bool wants_residual);
-
-// |x|^2, summed in double.
-double Norm2(std::span<const float> x);
 
 // A decoder's error with the tensor and the rank its bytes came from; OK passes through.
 absl::Status NamePeer(const absl::Status& status, std::string_view tensor, int from_rank);

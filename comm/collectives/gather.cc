@@ -42,8 +42,8 @@ class GatherStrategy final : public AllreduceStrategy {
     absl::Status encoded;
     {
       Stopwatch encode(result.encode_seconds);
-      InspectGradients(bucket, options_.non_finite, header, result);
-      if (header.bad_tensor == BucketHeader::kNoTensor) encoded = Encode(comm, bucket, step, error_scale, result);
+      encoded = EncodeFinite(bucket, options_.non_finite, header, result,
+                             [&] { return Encode(comm, bucket, step, error_scale, result); });
     }
     std::fill(body_bytes_.begin(), body_bytes_.end(), encoded.ok() ? outbox_.message(0).size() : 0);
     comm.SetPhase({.name = "gather header", .step = step.step, .tensor = bucket.front().name});
@@ -104,7 +104,8 @@ class GatherStrategy final : public AllreduceStrategy {
     }
     own_bodies_ = std::span(bodies_).subspan(comm.rank() * bucket.size(), bucket.size());
     const float share = 1.0f / static_cast<float>(comm.size());
-    ForEach(options_.pool, bucket.size(), [&](size_t slot) {
+    const auto elements = [&](size_t slot) { return bucket[slot].gradient.size(); };
+    ForEachTensor(options_.pool, bucket.size(), elements, [&](size_t slot) {
       GradientSlot& tensor = bucket[slot];
       std::fill(tensor.direction.begin(), tensor.direction.end(), 0.0f);
       statuses_[slot] = absl::OkStatus();

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "comm/collectives/strategies.h"
+#include "compressors/kernels/kernels.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/dense.h"
@@ -70,11 +71,12 @@ class LinearStrategy final : public AllreduceStrategy {
           ForEachSlot(bucket, [&](size_t slot) { return bucket[slot].session->Consume(round, RoundOf(slot)); }));
     }
     Stopwatch decode(result.decode_seconds);
+    const ParallelScope scope(options_.pool);
     for (size_t slot = 0; slot < bucket.size(); ++slot) {
       const std::span<const float> residual = sources_[slot].residual;
-      if (options_.measure_error) result.message_norm2 += Norm2(residual);  // the message as yet
+      if (options_.measure_error) result.message_norm2 += kernels::SumSquares(residual);  // the message as yet
       bucket[slot].session->Reconstruct(bucket[slot].direction);
-      if (options_.measure_error) result.residual_norm2 += Norm2(residual);
+      if (options_.measure_error) result.residual_norm2 += kernels::SumSquares(residual);
     }
     return absl::OkStatus();
   }
@@ -98,7 +100,9 @@ class LinearStrategy final : public AllreduceStrategy {
   }
 
   absl::Status ForEachSlot(std::span<GradientSlot> bucket, absl::FunctionRef<absl::Status(size_t)> body) {
-    ForEach(options_.pool, bucket.size(), [&](size_t slot) { statuses_[slot] = body(slot); });
+    ForEachTensor(
+        options_.pool, bucket.size(), [&](size_t slot) { return bucket[slot].gradient.size(); },
+        [&](size_t slot) { statuses_[slot] = body(slot); });
     for (size_t slot = 0; slot < bucket.size(); ++slot) {
       if (!statuses_[slot].ok()) return Annotate(statuses_[slot], "tensor " + bucket[slot].name);
     }

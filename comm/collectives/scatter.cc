@@ -81,8 +81,8 @@ class ScatterStrategy final : public AllreduceStrategy {
     absl::Status encoded;
     {
       Stopwatch encode(result.encode_seconds);
-      InspectGradients(bucket, options_.non_finite, header, result);
-      if (header.bad_tensor == BucketHeader::kNoTensor) encoded = EncodeShards(bucket, step, error_scale, result);
+      encoded = EncodeFinite(bucket, options_.non_finite, header, result,
+                             [&] { return EncodeShards(bucket, step, error_scale, result); });
     }
     for (int rank = 0; rank < ranks_; ++rank) body_bytes_[rank] = encoded.ok() ? ShardsFor(rank).size() : 0;
     comm.SetPhase({.name = "scatter header", .step = step.step, .tensor = bucket.front().name});

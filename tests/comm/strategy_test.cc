@@ -2,10 +2,13 @@
 #include "laconic/comm/collectives/strategy.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <mutex>
 
+#include "comm/collectives/frames.h"
+#include "laconic/base/parallel.h"
 #include "laconic/base/status.h"
 #include "laconic/comm/transport/faulty.h"
 #include "tests/comm/strategy_harness.h"
@@ -349,6 +352,20 @@ TEST(Strategies, EmptyTensor_TakesPart) {
       return absl::OkStatus();
     });
   }
+}
+
+TEST(ForEachTensor, LargeOnes_AreSharedAmongTheThreads_TheOthersSideBySide) {
+  WorkerPool pool(2);
+  const size_t elements[] = {5, size_t{1} << 20, 7, 3 << 20};
+  std::vector<int> pieces(4);
+  ForEachTensor(
+      &pool, 4, [&](size_t i) { return elements[i]; },
+      [&](size_t i) {
+        std::atomic<int> count = 0;
+        ParallelFor(8, 1, [&](size_t, size_t) { ++count; });
+        pieces[i] = count;
+      });
+  EXPECT_EQ(pieces, (std::vector<int>{1, 8, 1, 8}));
 }
 
 }  // namespace
