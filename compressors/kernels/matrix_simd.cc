@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "compressors/kernels/matrix_simd.cc"  // this file, included again for each target
 #include "hwy/foreach_target.h"
 // Below foreach_target.h, which must come first.
+#include "compressors/kernels/kernels.h"
 #include "compressors/kernels/matrix.h"
 #include "compressors/kernels/tiles-inl.h"
 #include "laconic/base/scratch.h"
@@ -76,7 +77,7 @@ void MultiplyByFactor(const MatrixShape& shape, const Message& m, std::span<cons
   ForEachTile<kTileRows>(rows, {0, cols}, [&](const Tile& tile, const Tile& next) HWY_ATTR {
     const size_t whole = tile.cols / kDotLanes * kDotLanes;
     for (size_t r = 0; r < tile.rows; ++r) {
-      m.Form((tile.row + r) * cols + tile.col, std::span(x + r * kTileCols, tile.cols));
+      kernels::FormRun(m, (tile.row + r) * cols + tile.col, std::span(x + r * kTileCols, tile.cols));
       // Zeros to the end of the last sixteen add nothing: no partial sum is ever -0.
       if (whole < tile.cols) std::fill(x + r * kTileCols + tile.cols, x + r * kTileCols + whole + kDotLanes, 0.0f);
     }
