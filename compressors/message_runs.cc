@@ -15,10 +15,8 @@ kernels::Sink MessageRuns::sink(size_t begin, size_t count) const {
   if (!residual_.empty())
     sink = {.out = residual_.subspan(first_ + begin, count), .past_cache = past_cache_, .ahead = {}};
   if (begin + count < count_) return sink;
-  // Forming a short run fetched the first half of the next.
-  const size_t skipped = count_ <= kernels::kShortRun ? count_ / 2 : 0;
-  const size_t next = std::min(first_ + count_ + skipped, message_.size());
-  sink.ahead.elements = std::min({count, kernels::kShortRun - skipped, message_.size() - next});
+  const size_t next = first_ + count_;
+  sink.ahead.elements = std::min({count, kUsual, message_.size() - next});
   if (sink.ahead.elements == 0) return sink;
   sink.ahead.shift = std::bit_width(count / sink.ahead.elements) - 1;
   for (const std::span<const float> part : {message_.gradient, message_.momentum, message_.shift, message_.error}) {

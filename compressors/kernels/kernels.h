@@ -37,7 +37,6 @@ size_t CountZeros(std::span<const float> x);
 
 // A run is a piece of a message that stays in the L1 cache from when it is formed to when its residual is stored.
 inline constexpr size_t kMaxRun = 4096;
-inline constexpr size_t kShortRun = 512;  // up to which a run and its successor are in L1 at once
 
 // Parts of arrays that will be read soon. A kernel that takes one fetches them into the cache while it computes;
 // results do not depend on it.

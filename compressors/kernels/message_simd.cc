@@ -24,19 +24,12 @@ HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out,
   const auto error_weight = hn::Set(d, message.error_weight);
   const auto kappa = hn::Set(d, message.kappa);
   float* const y = out.data();
-  // A short run was fetched while its predecessor was at work, and does that for the first half of its successor (whose
-  // second half the sink fetches): so memory is busy all the time. A long run fetches for itself.
-  const bool is_short = out.size() <= kShortRun;
-  const size_t distance = is_short ? out.size() : kFetchDistance;
-  const size_t fetched = is_short ? out.size() / 2 : out.size();
   size_t i = 0;
   for (; i + kLine <= out.size(); i += kLine) {
-    if (i < fetched) {
-      hwy::Prefetch(g + i + distance);
-      if (kMomentum) hwy::Prefetch(v + i + distance);
-      if (kShift) hwy::Prefetch(h + i + distance);
-      if (kError) hwy::Prefetch(e + i + distance);
-    }
+    hwy::Prefetch(g + i + kFetchDistance);
+    if (kMomentum) hwy::Prefetch(v + i + kFetchDistance);
+    if (kShift) hwy::Prefetch(h + i + kFetchDistance);
+    if (kError) hwy::Prefetch(e + i + kFetchDistance);
     for (size_t k = 0; k < kVectors; ++k) {
       const size_t j = i + k * kLanes;
       auto u = hn::LoadU(d, g + j);

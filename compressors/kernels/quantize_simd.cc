@@ -15,12 +15,12 @@ using namespace scalar;
 using Integers = hn::RebindToSigned<Floats>;
 using IntegerVector = hn::Vec<Integers>;
 
-// What a code stands for, over the norm: (code - gain) / gain, correctly rounded.
+// What a level, code - gain, stands for, over the norm: level / gain, correctly rounded.
 class Ratios {
  public:
   HWY_INLINE explicit Ratios(float gain) : gain_(hn::Set(Floats(), gain)), reciprocal_(hn::Set(Floats(), 1 / gain)) {}
-  HWY_INLINE FloatVector operator()(IntegerVector codes) const {
-    const auto level = hn::Sub(hn::ConvertTo(Floats(), codes), gain_);
+  HWY_INLINE FloatVector LevelOf(IntegerVector code) const { return hn::Sub(hn::ConvertTo(Floats(), code), gain_); }
+  HWY_INLINE FloatVector Of(FloatVector level) const {
 #if HWY_NATIVE_FMA
     // One step of Newton's method on the quotient rounds correctly (Markstein 1990): no underflow can occur here.
     const auto quotient = hn::Mul(level, reciprocal_);
@@ -34,8 +34,14 @@ class Ratios {
   FloatVector gain_, reciprocal_;
 };
 
-// Stores the codes of a line and hands its residual to store.
-template <typename Quantizer>
+// A vector of codes, in the lowest bytes of its words, and their levels.
+struct Quantized {
+  WordVector codes;
+  FloatVector levels;
+};
+
+// Stores the codes of a line and hands its residual to store.   kUp: levels.up is not 1.
+template <bool kUp, typename Quantizer>
 HWY_INLINE size_t QuantizeLines(std::span<const float> x, const Levels& levels, std::span<uint8_t> codes,
                                 const Sink& sink, Quantizer quantizer) {
   const hn::Rebind<uint8_t, Integers> bytes;
@@ -47,19 +53,26 @@ HWY_INLINE size_t QuantizeLines(std::span<const float> x, const Levels& levels, 
     for (size_t k = 0; k < kVectors; ++k) {
       const size_t i = line + k * kLanes;
       const auto element = hn::LoadU(Floats(), x.data() + i);
-      const auto code = quantizer(i, hn::Mul(hn::Mul(element, up), steps));
-      hn::StoreU(hn::DemoteTo(bytes, code), bytes, codes.data() + i);
-      store(k, hn::Sub(element, hn::Mul(norm, ratios(code))));
+      const Quantized quantized = quantizer(ratios, i, hn::Mul(kUp ? hn::Mul(element, up) : element, steps));
+      hn::StoreU(hn::TruncateTo(bytes, quantized.codes), bytes, codes.data() + i);
+      store(k, hn::Sub(element, hn::Mul(norm, ratios.Of(quantized.levels))));
     }
   });
+}
+
+template <typename Quantizer>
+HWY_INLINE size_t QuantizeLines(std::span<const float> x, const Levels& levels, std::span<uint8_t> codes,
+                                const Sink& sink, Quantizer quantizer) {
+  if (levels.up == 1) return QuantizeLines<false>(x, levels, codes, sink, quantizer);
+  return QuantizeLines<true>(x, levels, codes, sink, quantizer);
 }
 
 void QuantizeNearest(std::span<const float> x, const Levels& levels, std::span<uint8_t> codes, const Sink& sink) {
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa.
   const auto magic = hn::Set(Floats(), 0x1.8p23f + levels.gain);
-  const auto low_byte = hn::Set(Integers(), 0xff);
-  const size_t done = QuantizeLines(x, levels, codes, sink, [&](size_t, FloatVector y) HWY_ATTR {
-    return hn::And(hn::BitCast(Integers(), hn::Add(y, magic)), low_byte);
+  const size_t done = QuantizeLines(x, levels, codes, sink, [&](const Ratios&, size_t, FloatVector y) HWY_ATTR {
+    const auto sum = hn::Add(y, magic);
+    return Quantized{hn::BitCast(Words(), sum), hn::Sub(sum, magic)};
   });
   if (done < x.size()) scalar::QuantizeNearest(x.subspan(done), levels, codes.subspan(done), LeftOf(sink, done));
 }
@@ -70,12 +83,14 @@ void QuantizeStochastic(std::span<const float> x, const Levels& levels, std::spa
   const auto least = hn::Set(Floats(), -levels.gain);
   const auto to_fixed = hn::Set(Floats(), 0x1p24f);
   const auto offset = hn::Set(Words(), static_cast<uint32_t>(levels.gain * 0x1p24f));
-  const size_t done = QuantizeLines(x, levels, codes, sink, [&](size_t i, FloatVector y) HWY_ATTR {
-    const auto level = hn::Min(hn::Max(y, least), most);
-    const auto fixed = hn::BitCast(Words(), hn::ConvertTo(Integers(), hn::Mul(level, to_fixed)));
-    const auto draw = hn::ShiftRight<8>(hn::LoadU(Words(), words.data() + i));
-    return hn::BitCast(Integers(), hn::ShiftRight<24>(hn::Add(hn::Add(fixed, offset), draw)));
-  });
+  const size_t done =
+      QuantizeLines(x, levels, codes, sink, [&](const Ratios& ratios, size_t i, FloatVector y) HWY_ATTR {
+        const auto level = hn::Min(hn::Max(y, least), most);
+        const auto fixed = hn::BitCast(Words(), hn::ConvertTo(Integers(), hn::Mul(level, to_fixed)));
+        const auto draw = hn::ShiftRight<8>(hn::LoadU(Words(), words.data() + i));
+        const auto code = hn::ShiftRight<24>(hn::Add(hn::Add(fixed, offset), draw));
+        return Quantized{code, ratios.LevelOf(hn::BitCast(Integers(), code))};
+      });
   if (done < x.size())
     scalar::QuantizeStochastic(x.subspan(done), levels, words.subspan(done), codes.subspan(done), LeftOf(sink, done));
 }
@@ -90,7 +105,7 @@ void DequantizeAdd(std::span<const uint8_t> codes, float gain, float norm, float
     hwy::Prefetch(acc.data() + i + 4 * kFetchDistance);
     for (size_t j = i; j < i + kLine; j += kLanes) {
       const auto code = hn::PromoteTo(Integers(), hn::LoadU(bytes, codes.data() + j));
-      const auto term = hn::Mul(scales, hn::Mul(norms, ratios(code)));
+      const auto term = hn::Mul(scales, hn::Mul(norms, ratios.Of(ratios.LevelOf(code))));
       hn::StoreU(hn::Add(hn::LoadU(Floats(), acc.data() + j), term), Floats(), acc.data() + j);
     }
   }
