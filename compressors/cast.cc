@@ -21,8 +21,8 @@ constexpr int kTargetExponent = 14;                   // the largest scaled magn
 constexpr int kMinExponent = -149 - kTargetExponent;  // of the smallest denormal float
 constexpr int kMaxExponent = 127 - kTargetExponent;   // of the largest float
 constexpr size_t kRun = MessageRuns::kUsual;
-constexpr size_t kSampledRuns = 64;   // one run in that many
-constexpr int kGuessedExponent = 10;  // the largest sampled magnitude, scaled, lies in [2^10, 2^11)
+constexpr size_t kSampledRuns = 256;  // one run in that many
+constexpr int kGuessedExponent = 9;   // the largest sampled magnitude, scaled, lies in [2^9, 2^10)
 
 // The largest magnitude on the wire. With E = kMaxExponent one that rounded up to 2^15 would decode to 2^128, which is
 // no float: there it is the value just below.

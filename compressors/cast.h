@@ -20,9 +20,9 @@ namespace laconic::internal {
 //   bf16  delta = 1 - 2^-16, by the same account with u = 2^-8 and denormals below 2^-140 of the largest.
 //
 // Finding the largest magnitude is a pass over the tensor before the one that encodes. Above 2^20 elements E therefore
-// comes from a sample, one run of 512 elements in 64, whose largest magnitude it brings into [2^10, 2^11); only if the
-// largest of all is then 2^15 or more is E what it says above. So the largest lies in [2^10, 2^15), smaller elements
-// err by at most 2^-35 of it, and the same sums stay below u^2 |x|^2 up to d = 2^37.
+// comes from a sample, one run of 512 elements in 256, whose largest magnitude it brings into [2^9, 2^10); only if the
+// largest of all is then 2^15 or more is E what it says above. So the largest lies in [2^9, 2^15), smaller elements
+// err by at most 2^-34 of it, and the same sums stay below u^2 |x|^2 up to d = 2^35.
 //
 // scale=none: E = 0, which is not on the wire, and no pass over x for its largest magnitude:
 //
