@@ -1,5 +1,6 @@
 #include "comm/collectives/bucket_header.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "compressors/kernels/kernels.h"
@@ -8,6 +9,14 @@
 #include "laconic/base/status.h"
 
 namespace laconic {
+namespace {
+
+// Longer bodies go to one peer at a time. When everybody sends to everybody at once, all of it meets in the switch's
+// queues and some is lost: measured on four hosts at 100 Mbit/s, 1.2 to 1.3 times the wire's time from 256 KiB up.
+// Short ones would only wait for one message's way more often.
+constexpr size_t kLongestAllAtOnce = size_t{64} << 10;
+
+}  // namespace
 
 HeaderExchange::HeaderExchange(int ranks) : outgoing_(ranks), headers_(ranks) {}
 
@@ -49,21 +58,31 @@ absl::Status HeaderExchange::Run(Communicator& comm, BucketHeader own, std::span
 
 absl::Status HeaderExchange::ExchangeBodies(Communicator& comm, std::span<std::vector<std::byte>> inbox,
                                             absl::FunctionRef<std::span<const std::byte>(int to)> message) const {
-  ExchangeBatch& batch = comm.NewBatch();
+  size_t longest = 0;
   for (int rank = 0; rank < comm.size(); ++rank) {
     if (rank == comm.rank()) continue;
     if (body_bytes(rank) > inbox[rank].size()) {
       return absl::DataLossError(
           fmt::format("rank {} announces a message of {} bytes, limit {}", rank, body_bytes(rank), inbox[rank].size()));
     }
-    if (const std::span<const std::byte> bytes = message(rank); !bytes.empty()) {
-      batch.sends.push_back({.to = rank, .bytes = bytes});
-    }
-    if (body_bytes(rank) > 0) {
-      batch.receives.push_back({.from = rank, .bytes = std::span(inbox[rank]).first(body_bytes(rank))});
-    }
+    longest = std::max({longest, message(rank).size(), static_cast<size_t>(body_bytes(rank))});
   }
-  return comm.Exchange(batch);
+  const bool peer_by_peer = longest > kLongestAllAtOnce;
+  ExchangeBatch* batch = &comm.NewBatch();
+  for (int distance = 1; distance < comm.size(); ++distance) {
+    const int to = (comm.rank() + distance) % comm.size();
+    const int from = (comm.rank() + comm.size() - distance) % comm.size();
+    if (const std::span<const std::byte> bytes = message(to); !bytes.empty()) {
+      batch->sends.push_back({.to = to, .bytes = bytes});
+    }
+    if (body_bytes(from) > 0) {
+      batch->receives.push_back({.from = from, .bytes = std::span(inbox[from]).first(body_bytes(from))});
+    }
+    if (!peer_by_peer && distance + 1 < comm.size()) continue;
+    LACONIC_RETURN_IF_ERROR(comm.Exchange(*batch));
+    batch = &comm.NewBatch();
+  }
+  return absl::OkStatus();
 }
 
 std::optional<BucketResult::NonFinite> HeaderExchange::non_finite() const {

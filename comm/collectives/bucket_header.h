@@ -39,7 +39,8 @@ class HeaderExchange {
   absl::Status Run(Communicator& comm, BucketHeader own, std::span<const uint64_t> body_bytes,
                    const absl::Status& own_failure, std::span<const GradientSlot> bucket);
 
-  // The bodies that the last Run announced, in one Exchange: message(to) goes to rank `to`, and inbox[rank] receives
+  // The bodies that the last Run announced, in one Exchange or, where they are long, one for each distance between
+  // ranks: message(to) goes to rank `to`, and inbox[rank] receives
   // rank's, whose length is body_bytes(rank). DataLoss if a rank announced more than its inbox holds. Nothing goes to
   // the own rank, and no message where none was announced.
   absl::Status ExchangeBodies(Communicator& comm, std::span<std::vector<std::byte>> inbox,
