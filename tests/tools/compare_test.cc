@@ -2,7 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tools/compare_results.h"
+#include "tools/compare/results.h"
 
 namespace laconic::tools {
 namespace {

@@ -1,11 +1,10 @@
-#include "tools/plan_step.h"
-
 #include <cmath>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tools/plan_report.h"
-#include "tools/plan_validate.h"
+#include "tools/plan/output.h"
+#include "tools/plan/step.h"
+#include "tools/plan/validate.h"
 
 namespace laconic::tools {
 namespace {

@@ -1,11 +1,10 @@
-#include "tools/plan_tensors.h"
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tools/plan/tensors.h"
 
 namespace laconic::tools {
 namespace {

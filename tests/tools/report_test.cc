@@ -2,8 +2,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tools/report_charts.h"
-#include "tools/report_page.h"
+#include "tools/report/charts.h"
+#include "tools/report/page.h"
 
 namespace laconic::tools {
 namespace {

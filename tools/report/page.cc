@@ -1,10 +1,10 @@
-#include "tools/report_page.h"
+#include "tools/report/page.h"
 
 #include <cmath>
 
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
-#include "tools/assets/assets.h"
+#include "tools/report/assets.h"
 
 namespace laconic::tools {
 namespace {

@@ -1,4 +1,4 @@
-#include "tools/plan_measure.h"
+#include "tools/plan/measure.h"
 
 #include <algorithm>
 #include <chrono>

@@ -7,7 +7,7 @@
 #include "laconic/base/status.h"
 #include "nlohmann/json.hpp"
 #include "tools/command.h"
-#include "tools/compare_results.h"
+#include "tools/compare/results.h"
 #include "tools/table.h"
 
 namespace laconic::tools {

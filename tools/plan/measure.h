@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "laconic/comm/communicator.h"
-#include "tools/plan_step.h"
+#include "tools/plan/step.h"
 
 namespace laconic::tools {
 

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "laconic/comm/collectives/cost_model.h"
-#include "tools/plan_tensors.h"
+#include "tools/plan/tensors.h"
 
 namespace laconic::tools {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "tools/plan_step.h"
+#include "tools/plan/step.h"
 #include "tools/result_file.h"
 
 namespace laconic::tools {

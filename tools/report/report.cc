@@ -9,7 +9,7 @@
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "tools/command.h"
-#include "tools/report_page.h"
+#include "tools/report/page.h"
 
 namespace laconic::tools {
 namespace {

@@ -11,11 +11,11 @@
 #include "laconic/comm/collectives/primitives.h"
 #include "laconic/comm/transport/paced.h"
 #include "tools/command.h"
-#include "tools/compare_results.h"
+#include "tools/compare/results.h"
 #include "tools/launch.h"
-#include "tools/plan_measure.h"
-#include "tools/plan_report.h"
-#include "tools/plan_validate.h"
+#include "tools/plan/measure.h"
+#include "tools/plan/output.h"
+#include "tools/plan/validate.h"
 #include "tools/text.h"
 
 namespace laconic::tools {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "tools/report_charts.h"
+#include "tools/report/charts.h"
 #include "tools/result_file.h"
 
 namespace laconic::tools {

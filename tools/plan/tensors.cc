@@ -1,4 +1,4 @@
-#include "tools/plan_tensors.h"
+#include "tools/plan/tensors.h"
 
 #include <filesystem>
 #include <fstream>

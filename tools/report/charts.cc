@@ -1,4 +1,4 @@
-#include "tools/report_charts.h"
+#include "tools/report/charts.h"
 
 #include <algorithm>
 #include <cmath>

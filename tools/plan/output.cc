@@ -1,4 +1,4 @@
-#include "tools/plan_report.h"
+#include "tools/plan/output.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "tools/plan_step.h"
-#include "tools/plan_validate.h"
+#include "tools/plan/step.h"
+#include "tools/plan/validate.h"
 
 namespace laconic::tools {
 

@@ -1,4 +1,4 @@
-#include "tools/plan_validate.h"
+#include "tools/plan/validate.h"
 
 #include <algorithm>
 #include <cmath>

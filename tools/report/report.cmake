@@ -1,8 +1,5 @@
-# The subcommands that read and judge measurements: report, compare, plan.
-target_sources(laconic_tools PRIVATE
-  compare.cc compare_results.cc plan.cc plan_measure.cc plan_report.cc plan_step.cc plan_tensors.cc plan_validate.cc
-  report.cc report_charts.cc report_page.cc result_file.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
-target_link_libraries(laconic_tools PUBLIC laconic_optim)
+# The subcommand report, whose page holds its style, its script and uPlot.
+target_sources(laconic_tools PRIVATE report/charts.cc report/page.cc report/report.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
 
 # uPlot draws the charts of reports and travels inside them (MIT, https://github.com/leeoniya/uPlot). Without it reports keep
 # their tables and say so. scripts/install_deps.sh puts it into build/npm.
@@ -25,8 +22,8 @@ elseif(LACONIC_UPLOT_DIR)
 else()
   message(STATUS "uPlot not found: reports will have tables only (npm install uplot, -DLACONIC_UPLOT_DIR=...)")
 endif()
-set(asset_files assets/report.css assets/report.js assets/assets.cc.in)
+set(asset_files report/report.css report/report.js report/assets.cc.in)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${asset_files} ${LACONIC_UPLOT_JS})
-file(READ assets/report.css REPORT_CSS)
-file(READ assets/report.js REPORT_JS)
-configure_file(assets/assets.cc.in assets.cc @ONLY)
+file(READ report/report.css REPORT_CSS)
+file(READ report/report.js REPORT_JS)
+configure_file(report/assets.cc.in assets.cc @ONLY)

@@ -1,4 +1,4 @@
-#include "tools/plan_step.h"
+#include "tools/plan/step.h"
 
 #include <algorithm>
 #include <cmath>

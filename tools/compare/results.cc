@@ -1,4 +1,4 @@
-#include "tools/compare_results.h"
+#include "tools/compare/results.h"
 
 #include <algorithm>
 #include <charconv>
