@@ -97,7 +97,7 @@ std::optional<int32_t> Cast::GuessExponent(const Message& message) {
   for (size_t first = 0; first + kRun <= message.size(); first += kSampledRuns * kRun) {
     float run = 0;
     runs.Form(first, kRun, run);
-    if (!(run <= largest)) largest = run;  // NaN too
+    largest = LargerMagnitude(largest, run);
   }
   if (largest == 0 || !std::isfinite(largest)) return std::nullopt;
   return std::min(std::ilogb(largest) - kGuessedExponent, kMaxExponent);
@@ -117,7 +117,7 @@ float Cast::EncodeScaled(const Message& message, std::span<float> residual, int 
       const size_t count = std::min(kRun, end - first);
       float run_largest = 0;
       const std::span<const float> run = runs.Form(first, count, run_largest);
-      if (!(run_largest <= largest)) largest = run_largest;  // NaN too
+      largest = LargerMagnitude(largest, run_largest);
       const std::span<uint16_t> wire = std::span<uint16_t>(wire_run).first(count);
       if (is_half) {
         kernels::ToHalves(run, -exponent, limit, wire, runs.sink());
@@ -127,7 +127,7 @@ float Cast::EncodeScaled(const Message& message, std::span<float> residual, int 
       std::memcpy(elements.data() + first * sizeof(uint16_t), wire.data(), wire.size_bytes());
     }
     std::lock_guard lock(mutex);
-    if (!(largest <= total)) total = largest;
+    total = LargerMagnitude(total, largest);
   });
   return total;
 }

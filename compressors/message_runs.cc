@@ -34,11 +34,11 @@ float LargestMagnitude(const Message& message) {
     for (size_t first = begin; first < end; first += MessageRuns::kUsual) {
       float run = 0;
       runs.Form(first, std::min(MessageRuns::kUsual, end - first), run);
-      if (!(run <= largest)) largest = run;  // NaN too
+      largest = LargerMagnitude(largest, run);
       if (!std::isfinite(largest)) break;
     }
     std::lock_guard lock(mutex);
-    if (!(largest <= total)) total = largest;
+    total = LargerMagnitude(total, largest);
   });
   return total;
 }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <concepts>
 #include <span>
 #include <string_view>
 
@@ -97,6 +99,12 @@ template <typename Visit>
 void ForEachRun(size_t first, size_t elements, Visit visit) {
   const size_t length = elements <= MessageRuns::kMax ? elements : MessageRuns::kUsual;
   for (size_t i = 0; i < elements; i += length) visit(first + i, std::min(length, elements - i));
+}
+
+// The larger of two magnitudes. A NaN counts as larger than all, so that none is lost in any order of comparing.
+template <std::floating_point T>
+T LargerMagnitude(T a, T b) {
+  return a > b || std::isnan(a) ? a : b;
 }
 
 // Elements that make a piece of work for a thread, for codecs without blocks; a multiple of runs.

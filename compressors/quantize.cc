@@ -107,7 +107,7 @@ double Quantize::Measure(MessageRuns& runs, size_t first, size_t elements) const
     } else {
       float largest = 0;
       runs.Form(begin, count, largest);
-      if (!(largest <= total)) total = largest;  // NaN too
+      total = LargerMagnitude(total, static_cast<double>(largest));
     }
   });
   return total;
@@ -178,11 +178,7 @@ absl::StatusOr<size_t> Quantize::EncodeBlocks(const Message& message, std::span<
     const bool is_max = options_.norm == Norm::kMax && !(options_.bits == 1 && options_.rounding == Rounding::kNearest);
     double total = 0;
     for (const double segment : measured) {
-      if (!is_max) {
-        total += segment;
-      } else if (!(segment <= total)) {
-        total = segment;
-      }
+      total = is_max ? LargerMagnitude(total, segment) : total + segment;
     }
     if (!std::isfinite(total)) return CheckFinite("quantize", message);
     tensor_norm = NormOf(total, message.size());

@@ -70,6 +70,23 @@ TEST_P(Threads, FirstNonFiniteElement_IsTheOneNamed) {
   EXPECT_THAT(std::string(bytes.status().message()), testing::HasSubstr("element 300000 of"));
 }
 
+// Among finite runs before and behind it, on one thread.
+TEST_P(Threads, LoneNan_IsFoundWhereverItLies) {
+  const absl::StatusOr<std::shared_ptr<const Compressor>> codec = CodecRegistry::BuiltIn().Create(GetParam());
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  const Shape shape = Shape::Flat(kElements);
+  Bytes body((*codec)->MaxBodyBytes(shape));
+  Floats residual(kElements);
+  for (const size_t at : {size_t{0}, size_t{5000}, kElements - 1}) {
+    Floats x = Sparse();
+    x[at] = kNaN;
+    EXPECT_EQ((*codec)->Encode(x, shape, {}, body).status().code(), absl::StatusCode::kInvalidArgument) << at;
+    EXPECT_EQ((*codec)->EncodeResidual(x, shape, {}, residual, body).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << at;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Codecs, Threads,
                          testing::Values("identity", "cast(to=fp16)", "cast(to=bf16, scale=none)", "natural", "sign",
                                          "sign(block=0)", "sign(block=1000)", "sign(zeros=plus)", "quantize",
