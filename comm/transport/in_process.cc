@@ -164,6 +164,7 @@ absl::Status InProcessTransport::Exchange(std::span<const Outgoing> sends, std::
 
   Post(sends);
   unmatched_.clear();
+  copies_.reserve(receives.size());  // not as many as happen to be ready: a later step must not allocate
   for (size_t i = 0; i < receives.size(); ++i) unmatched_.push_back(i);
   while (true) {
     if (!self().status.ok()) return Fail(self().status, lock);

@@ -200,7 +200,7 @@ TEST(Create, SmallTensorsAndVectorsUnderLowRank_GoDense) {
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(0);
     LACONIC_ASSIGN_OR_RETURN(auto sync,
-                             GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef", SmallBuckets()));
+                             GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef+linear", SmallBuckets()));
     EXPECT_THAT(sync->Describe(), HasSubstr("identity by dense: fc1.bias[48]"));
     EXPECT_THAT(sync->Describe(), HasSubstr("by linear"));
     return absl::OkStatus();
