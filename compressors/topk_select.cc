@@ -71,6 +71,7 @@ class Candidates {
     const size_t capacity = std::min(elements, 2 * k_ + kSlack) + kRun;
     values_ = Scratch<float>(ScratchUse::kValues, capacity);
     positions_ = Scratch<uint32_t>(ScratchUse::kIndices, capacity);
+    Scratch<uint32_t>(ScratchUse::kBits, capacity);  // the most FindThreshold will want: a later step must not allocate
   }
 
   size_t size() const { return size_; }

@@ -302,6 +302,7 @@ absl::Status InProcessTransport::CheckMeeting(absl::Time start, absl::Time deadl
   const internal::Meetings& meetings = group_->meetings;
   const size_t own_bytes = meetings.spans()[rank_].size();
   missing_.clear();
+  missing_.reserve(size());  // as above
   for (int rank = 0; rank < size(); ++rank) {
     if (rank == rank_) continue;
     if (group_->ends[rank].gone()) return group_->GoneError(rank);
