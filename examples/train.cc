@@ -42,6 +42,9 @@ nn::ModelOptions ModelFor(const Options& options, const nn::Dataset& data, int r
           .input = data.shape,
           .classes = data.classes + (mismatch ? 1 : 0),
           .hidden = options.hidden,
+          .blocks = options.blocks,
+          .width = options.width,
+          .heads = options.heads,
           .max_rows = options.batch,
           .seed = options.seed};
 }
@@ -90,7 +93,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   LACONIC_ASSIGN_OR_RETURN(const auto optimizer, MakeOptimizer(options.optimizer, parameters));
 
   LACONIC_ASSIGN_OR_RETURN(const auto parts,
-                           nn::Partition(data.train.labels, options.split, comm.size(), options.seed));
+                           nn::Partition(data.train.Kinds(), options.split, comm.size(), options.seed));
   nn::Minibatches batches(&data.train, parts[comm.rank()], options.batch, options.seed, comm.rank());
   const StepPlan plan = PlanSteps(options, data.train.size(), comm.size());
   LACONIC_ASSIGN_OR_RETURN(const std::string schedule, CompleteSchedule(options.schedule, plan.total));
@@ -154,8 +157,8 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
 
     const uint64_t done = t + 1;
     if (done % plan.per_epoch == 0 && done < plan.total) {
-      LACONIC_ASSIGN_OR_RETURN(const double accuracy, TestAccuracy(comm, *model, data.test, options.batch));
-      progress.Accuracy(accuracy);
+      LACONIC_ASSIGN_OR_RETURN(const TestFigures test, EvaluateOn(data.test, options.batch, *model, comm));
+      progress.Accuracy(test.accuracy);
     }
     const bool due = options.checkpoint_every > 0 && done % options.checkpoint_every == 0;
     if (!options.checkpoint.empty() && (due || done == plan.total)) {
@@ -165,7 +168,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   }
 
   RunResult result = {.spec = spec, .description = sync->Describe(), .final_loss = figures.loss};
-  LACONIC_ASSIGN_OR_RETURN(result.test_accuracy, TestAccuracy(comm, *model, data.test, options.batch));
+  LACONIC_ASSIGN_OR_RETURN(result.test, EvaluateOn(data.test, options.batch, *model, comm));
   LACONIC_ASSIGN_OR_RETURN(result.weight_hash, AgreedWeightHash(comm, model->weights()));
   LACONIC_ASSIGN_OR_RETURN(result.totals, MeanOverRanks(comm, totals));
   return result;
@@ -206,7 +209,7 @@ int Main(int argc, char** argv) {
   const ParsedOptions parsed = ParseOptions(argc, argv);
   if (!parsed.options.has_value()) return parsed.exit_status;
   const Options& options = *parsed.options;
-  const absl::StatusOr<nn::TrainTest> data = nn::LoadData(options.data);
+  const absl::StatusOr<nn::TrainTest> data = nn::LoadData(options.data, options.context);
   if (!data.ok()) {
     fmt::print(stderr, "train: {}\n", std::string(data.status().message()));
     return absl::IsInvalidArgument(data.status()) ? 1 : 2;

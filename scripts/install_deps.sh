@@ -14,6 +14,7 @@ test_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
   clang-14 libclang-rt-14-dev  # libFuzzer
   valgrind  # counts the instructions of tests/bench/baseline.json
+  bible-kjv bible-kjv-text  # what the transformer of examples/train reads
   python3   # reads and writes files in tests/tools/*.sh
   chromium  # opens a report and looks at its charts
 )

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "examples/nn/file_formats.h"
+#include "examples/nn/text.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::string_view kFashionFolder = "/usr/share/datasets/fashion-mnist";
 constexpr size_t kHeldOut = 7;                           // without test files, one sample in this many
+constexpr size_t kTextParts = 64;                        // that splits tell apart
 constexpr uint64_t kMaxDenseValues = uint64_t{1} << 30;  // 4 GiB of floats
 
 absl::StatusOr<Dataset> LoadImages(const std::string& image_path, const std::string& label_path) {
@@ -40,8 +42,8 @@ absl::StatusOr<Dataset> LoadImages(const std::string& image_path, const std::str
 // Moves every kHeldOut-th sample into a test set.
 absl::StatusOr<Dataset> HoldOut(Dataset& train, const std::string& path) {
   if (train.size() < kHeldOut) {
-    return absl::DataLossError(fmt::format("{}: {} samples are too few to hold out one in {} for testing", path,
-                                           train.size(), kHeldOut));
+    return absl::DataLossError(
+        fmt::format("{}: {} samples are too few to hold out one in {} for testing", path, train.size(), kHeldOut));
   }
   Dataset kept, test;
   for (Dataset* part : {&kept, &test}) part->shape = train.shape, part->classes = train.classes;
@@ -178,7 +180,14 @@ void Dataset::CopySample(size_t sample, std::span<float> out) const {
   for (size_t i = 0; i < out.size(); ++i) out[i] = levels[from[i]];
 }
 
-absl::StatusOr<TrainTest> LoadData(std::string_view description) {
+std::vector<uint16_t> Dataset::Kinds() const {
+  if (labels_per_sample == 1) return labels;
+  std::vector<uint16_t> kinds(size());
+  for (size_t i = 0; i < kinds.size(); ++i) kinds[i] = static_cast<uint16_t>(i * kTextParts / kinds.size());
+  return kinds;
+}
+
+absl::StatusOr<TrainTest> LoadData(std::string_view description, size_t context) {
   const size_t colon = std::min(description.find(':'), description.size());
   const std::string_view kind = description.substr(0, colon);
   const std::string_view rest = description.substr(std::min(colon + 1, description.size()));
@@ -196,9 +205,17 @@ absl::StatusOr<TrainTest> LoadData(std::string_view description) {
   }
   if (kind == "idx" && (files.size() == 2 || files.size() == 4)) return LoadIdx(files);
   if (kind == "libsvm" && !rest.empty() && files.size() <= 2) return LoadLibsvm(files);
+  if (description == "bible") {
+    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadBible());
+    return SplitText(text, context, "bible");
+  }
+  if (kind == "text" && !rest.empty()) {
+    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(std::string(rest)));
+    return SplitText(text, context, rest);
+  }
   return absl::InvalidArgumentError(
-      fmt::format("unknown data \"{}\"; known are fashion-mnist[:FOLDER], idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] "
-                  "and libsvm:TRAIN[,TEST]",
+      fmt::format("unknown data \"{}\"; known are fashion-mnist[:FOLDER], idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], "
+                  "libsvm:TRAIN[,TEST], bible and text:FILE",
                   description));
 }
 

@@ -153,10 +153,15 @@ absl::StatusOr<LibsvmFile> ParseLibsvm(std::string_view text, std::string_view n
 }
 
 absl::StatusOr<LibsvmFile> ReadLibsvmFile(const std::string& path) {
+  LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  return ParseLibsvm(text, path);
+}
+
+absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
   LACONIC_ASSIGN_OR_RETURN(const GzipFile file, Open(path));
   std::vector<uint8_t> bytes;
   LACONIC_RETURN_IF_ERROR(Append(file.get(), path, ~uint64_t{0}, bytes));
-  return ParseLibsvm(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), path);
+  return std::string(bytes.begin(), bytes.end());
 }
 
 }  // namespace laconic::nn

@@ -1,4 +1,4 @@
-// Readers of the two file formats. Files are untrusted: any bytes give a value or an error, in memory proportional to
+// Readers of the file formats. Files are untrusted: any bytes give a value or an error, in memory proportional to
 // them.
 #pragma once
 
@@ -32,5 +32,8 @@ inline constexpr uint32_t kMaxLibsvmIndex = 1 << 24;
 absl::StatusOr<LibsvmFile> ReadLibsvmFile(const std::string& path);
 // The same from text; `name` is for messages.
 absl::StatusOr<LibsvmFile> ParseLibsvm(std::string_view text, std::string_view name);
+
+// A plain or gzip file as it is. NotFound; DataLoss when it does not unpack.
+absl::StatusOr<std::string> ReadTextFile(const std::string& path);
 
 }  // namespace laconic::nn

@@ -1,53 +1,49 @@
 #include "examples/nn/layers.h"
 
 #include <algorithm>
-#include <mutex>
+#include <cmath>
 
-#include "cblas.h"
+#include "examples/nn/matrix.h"
 
 namespace laconic::nn {
 namespace {
 
-// c (m x n) = op(a) (m x k) * op(b) (k x n) + beta * c, all row-major and dense.
-void Multiply(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float* a, const float* b,
-              float beta, float* c) {
-  cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-              static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), 1.0f, a,
-              static_cast<int>(transpose_a ? m : k), b, static_cast<int>(transpose_b ? k : n), beta, c,
-              static_cast<int>(n));
-}
-
 class Dense final : public Layer {
  public:
-  Dense(const std::string& name, const ImageShape& in, size_t out) : Layer(in, {out, 1, 1}) {
-    tensors_.push_back({{name + ".weight", Shape({out, in.size()}), {}, {}}, in.size()});
-    tensors_.push_back({{name + ".bias", Shape({out}), {}, {}}});
+  // positions: of a sample, each of which goes through the same weights.
+  Dense(const std::string& name, const ImageShape& in, const ImageShape& out, size_t positions, float bound)
+      : Layer(in, out), positions_(positions), in_width_(in.size() / positions), width_(out.size() / positions) {
+    tensors_.push_back({{name + ".weight", Shape({width_, in_width_}), {}, {}}, bound});
+    tensors_.push_back({{name + ".bias", Shape({width_}), {}, {}}});
   }
 
   void Forward(size_t rows, std::span<const float> in, std::span<float> out) override {
-    const size_t width = out_shape().size();
     const std::span<const float> bias = tensors_[1].parameter.weights;
-    for (size_t row = 0; row < rows; ++row) std::copy(bias.begin(), bias.end(), out.begin() + row * width);
-    Multiply(false, true, rows, width, in_shape().size(), in.data(), tensors_[0].parameter.weights.data(), 1,
-             out.data());
+    for (size_t i = 0; i < rows * positions_; ++i) std::copy(bias.begin(), bias.end(), out.begin() + i * width_);
+    Multiply(rows * positions_, width_, in_width_, {in.data(), in_width_},
+             {tensors_[0].parameter.weights.data(), in_width_, true},
+             {.data = out.data(), .stride = width_, .keep = 1});
   }
 
   void Backward(const BackwardCall& call, ReadyFunction ready) override {
-    const size_t width = out_shape().size();
+    const size_t points = call.rows * positions_;
     LayerTensor& weight = tensors_[0];
     LayerTensor& bias = tensors_[1];
     if (!call.add) std::fill(bias.parameter.gradient.begin(), bias.parameter.gradient.end(), 0.0f);
-    for (size_t row = 0; row < call.rows; ++row) {
-      for (size_t j = 0; j < width; ++j) bias.parameter.gradient[j] += call.out_gradient[row * width + j];
+    for (size_t i = 0; i < points; ++i) {
+      for (size_t j = 0; j < width_; ++j) bias.parameter.gradient[j] += call.out_gradient[i * width_ + j];
     }
     ready(bias.id);
-    Multiply(true, false, width, in_shape().size(), call.rows, call.out_gradient.data(), call.in.data(),
-             call.add ? 1.0f : 0.0f, weight.parameter.gradient.data());
+    Multiply(width_, in_width_, points, {call.out_gradient.data(), width_, true}, {call.in.data(), in_width_},
+             {.data = weight.parameter.gradient.data(), .stride = in_width_, .keep = call.add ? 1.0f : 0.0f});
     ready(weight.id);
     if (call.in_gradient.empty()) return;
-    Multiply(false, false, call.rows, in_shape().size(), width, call.out_gradient.data(),
-             weight.parameter.weights.data(), 0, call.in_gradient.data());
+    Multiply(points, in_width_, width_, {call.out_gradient.data(), width_},
+             {weight.parameter.weights.data(), in_width_}, {.data = call.in_gradient.data(), .stride = in_width_});
   }
+
+ private:
+  const size_t positions_, in_width_, width_;
 };
 
 class Relu final : public Layer {
@@ -73,7 +69,8 @@ class Convolution final : public Layer {
         pixels_(out_shape().height * out_shape().width),
         columns_(patch_ * pixels_),
         columns_gradient_(patch_ * pixels_) {
-    tensors_.push_back({{name + ".weight", Shape({out_channels, in.channels, kernel, kernel}), {}, {}}, patch_});
+    tensors_.push_back(
+        {{name + ".weight", Shape({out_channels, in.channels, kernel, kernel}), {}, {}}, HeBound(patch_)});
     tensors_.push_back({{name + ".bias", Shape({out_channels}), {}, {}}});
   }
 
@@ -83,8 +80,8 @@ class Convolution final : public Layer {
       float* image_out = out.data() + row * out_shape().size();
       for (size_t c = 0; c < bias.size(); ++c) std::fill_n(image_out + c * pixels_, pixels_, bias[c]);
       ImageToColumns(in.data() + row * in_shape().size());
-      Multiply(false, false, bias.size(), pixels_, patch_, tensors_[0].parameter.weights.data(), columns_.data(), 1,
-               image_out);
+      Multiply(bias.size(), pixels_, patch_, {tensors_[0].parameter.weights.data(), patch_}, {columns_.data(), pixels_},
+               {.data = image_out, .stride = pixels_, .keep = 1});
     }
   }
 
@@ -103,16 +100,18 @@ class Convolution final : public Layer {
 
     for (size_t row = 0; row < call.rows; ++row) {
       ImageToColumns(call.in.data() + row * in_shape().size());
-      Multiply(false, true, channels, patch_, pixels_, call.out_gradient.data() + row * out_shape().size(),
-               columns_.data(), call.add || row > 0 ? 1.0f : 0.0f, weight.parameter.gradient.data());
+      Multiply(channels, patch_, pixels_, {call.out_gradient.data() + row * out_shape().size(), pixels_},
+               {columns_.data(), pixels_, true},
+               {.data = weight.parameter.gradient.data(), .stride = patch_, .keep = call.add || row > 0 ? 1.0f : 0.0f});
     }
     ready(weight.id);
 
     if (call.in_gradient.empty()) return;
     std::fill(call.in_gradient.begin(), call.in_gradient.end(), 0.0f);
     for (size_t row = 0; row < call.rows; ++row) {
-      Multiply(true, false, patch_, pixels_, channels, weight.parameter.weights.data(),
-               call.out_gradient.data() + row * out_shape().size(), 0, columns_gradient_.data());
+      Multiply(patch_, pixels_, channels, {weight.parameter.weights.data(), patch_, true},
+               {call.out_gradient.data() + row * out_shape().size(), pixels_},
+               {.data = columns_gradient_.data(), .stride = pixels_});
       AddColumnsToImage(call.in_gradient.data() + row * in_shape().size());
     }
   }
@@ -190,13 +189,13 @@ class MaxPool final : public Layer {
 
 }  // namespace
 
-void UseOneBlasThread() {
-  static std::once_flag once;
-  std::call_once(once, [] { openblas_set_num_threads(1); });
-}
+float HeBound(size_t fan_in) { return std::sqrt(6.0f / static_cast<float>(fan_in)); }
 
 std::unique_ptr<Layer> MakeDense(const std::string& name, const ImageShape& in, size_t out) {
-  return std::make_unique<Dense>(name, in, out);
+  return std::make_unique<Dense>(name, in, ImageShape{out, 1, 1}, 1, HeBound(in.size()));
+}
+std::unique_ptr<Layer> MakePositionDense(const std::string& name, const ImageShape& in, size_t out, float bound) {
+  return std::make_unique<Dense>(name, in, ImageShape{1, in.height, out}, in.height, bound);
 }
 std::unique_ptr<Layer> MakeRelu(const ImageShape& shape) { return std::make_unique<Relu>(shape); }
 std::unique_ptr<Layer> MakeConvolution(const std::string& name, const ImageShape& in, size_t out_channels,

@@ -12,11 +12,8 @@
 
 namespace laconic::nn {
 
-// Keeps the BLAS from starting threads of its own, for the whole process: ranks and models are the parallelism here.
-// Thread-safe.
-void UseOneBlasThread();
-
-// One sample's feature map: channels x height x width floats.
+// One sample's feature map: channels x height x width floats. A text has height = its characters, one after the other,
+// and width = the features of each.
 struct ImageShape {
   size_t channels = 1;
   size_t height = 1;
@@ -28,9 +25,13 @@ struct ImageShape {
 // A parameter of a layer, bound to the model's memory after construction.
 struct LayerTensor {
   Parameter parameter;
-  size_t fan_in = 0;  // inputs of one output; 0: starts at zero (a bias)
+  float bound = 0;  // starts uniformly at random in start +- bound
+  float start = 0;
   TensorId id{};
 };
+
+// sqrt(6 / fan_in), which keeps the variance through ReLUs (He et al. 2015, uniform form).
+float HeBound(size_t fan_in);
 
 using ReadyFunction = absl::FunctionRef<void(TensorId)>;
 
@@ -42,7 +43,10 @@ class Layer {
 
   const ImageShape& in_shape() const { return in_; }
   const ImageShape& out_shape() const { return out_; }
-  std::span<LayerTensor> tensors() { return tensors_; }
+  // In the order of the forward pass.
+  virtual void ForEachTensor(absl::FunctionRef<void(LayerTensor&)> visit) {
+    for (LayerTensor& tensor : tensors_) visit(tensor);
+  }
 
   virtual void Forward(size_t rows, std::span<const float> in, std::span<float> out) = 0;
 
@@ -53,7 +57,7 @@ class Layer {
     std::span<float> in_gradient;         // of the loss by in; empty: not needed (the first layer)
     bool add = false;                     // parameter gradients are added to instead of replaced
   };
-  // Calls `ready` for each of tensors(), last first, the moment its gradient is complete.
+  // Calls `ready` for each tensor, last first, the moment its gradient is complete.
   virtual void Backward(const BackwardCall& call, ReadyFunction ready) = 0;
 
  protected:
@@ -66,6 +70,9 @@ class Layer {
 // out = in W^T + b, with <name>.weight of [out, in] and <name>.bias of [out].
 std::unique_ptr<Layer> MakeDense(const std::string& name, const ImageShape& in, size_t out);
 
+// The same for each of the in.height positions, whose in.width features become `out`. Weights start in +-bound.
+std::unique_ptr<Layer> MakePositionDense(const std::string& name, const ImageShape& in, size_t out, float bound);
+
 // max(x, 0).
 std::unique_ptr<Layer> MakeRelu(const ImageShape& shape);
 
@@ -77,8 +84,5 @@ std::unique_ptr<Layer> MakeConvolution(const std::string& name, const ImageShape
 // The largest of each 2 x 2 block; an odd last row or column is dropped. Ties: the first in row order takes the
 // gradient.
 std::unique_ptr<Layer> MakeMaxPool(const ImageShape& in);
-
-// Products run on the thread that asks for them: ranks are threads already. Once for the process; thread-safe.
-void UseOneBlasThread();
 
 }  // namespace laconic::nn

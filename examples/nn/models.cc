@@ -4,6 +4,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "examples/nn/matrix.h"
+#include "examples/nn/transformer_layers.h"
 #include "fmt/format.h"
 #include "laconic/base/rng.h"
 #include "laconic/base/status.h"
@@ -14,13 +16,16 @@ namespace {
 constexpr size_t kKernel = 5;
 constexpr uint32_t kInitStream = 0x1417;  // random draws of the initial weights
 
-void InitializeHe(const LayerTensor& tensor, uint64_t seed) {
+void Initialize(const LayerTensor& tensor, uint64_t seed) {
   const std::span<float> weights = tensor.parameter.weights;
-  if (tensor.fan_in == 0) return;  // vectors start at zero
+  std::fill(weights.begin(), weights.end(), tensor.start);
+  if (tensor.bound == 0) return;
   const CounterRng rng({.seed = seed, .tensor = Index(tensor.id), .rank = RngKey::kSharedRank, .stream = kInitStream});
-  const float bound = std::sqrt(6.0f / static_cast<float>(tensor.fan_in));
-  for (size_t i = 0; i < weights.size(); ++i) weights[i] = (2 * rng.Uniform(i) - 1) * bound;
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] += (2 * rng.Uniform(i) - 1) * tensor.bound;
 }
+
+// The weights' variance is 1 / fan_in, so that features keep theirs.
+float UnitBound(size_t fan_in) { return std::sqrt(3.0f / static_cast<float>(fan_in)); }
 
 }  // namespace
 
@@ -28,119 +33,141 @@ absl::StatusOr<ModelKind> ParseModelKind(std::string_view name) {
   if (name == "logistic") return ModelKind::kLogistic;
   if (name == "mlp") return ModelKind::kMlp;
   if (name == "cnn") return ModelKind::kCnn;
-  return absl::InvalidArgumentError(fmt::format("unknown model \"{}\"; known are logistic, mlp and cnn", name));
+  if (name == "transformer") return ModelKind::kTransformer;
+  return absl::InvalidArgumentError(
+      fmt::format("unknown model \"{}\"; known are logistic, mlp, cnn and transformer", name));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelOptions& options) {
   UseOneBlasThread();
-  UseOneBlasThread();
   std::unique_ptr<Model> model(new Model(options));
-  LACONIC_RETURN_IF_ERROR(model->Build());
+  LACONIC_RETURN_IF_ERROR(options.kind == ModelKind::kTransformer ? model->BuildTransformer()
+                                                                  : model->BuildImageClassifier());
+  model->Bind();
   return model;
 }
 
-absl::Status Model::Build() {
+absl::Status Model::BuildImageClassifier() {
   if (options_.kind == ModelKind::kCnn) {
     for (size_t i = 0; i < options_.channels.size(); ++i) {
-      const ImageShape in = last_shape();
+      const ImageShape in = layers_.out_shape();
       if (std::min(in.height, in.width) < kKernel + 1) {
         return absl::InvalidArgumentError(fmt::format("conv{} needs at least {} x {} pixels and gets {} x {}", i + 1,
                                                       kKernel + 1, kKernel + 1, in.height, in.width));
       }
-      Append(MakeConvolution(fmt::format("conv{}", i + 1), in, options_.channels[i], kKernel));
-      Append(MakeRelu(last_shape()));
-      Append(MakeMaxPool(last_shape()));
+      layers_.Append(MakeConvolution(fmt::format("conv{}", i + 1), in, options_.channels[i], kKernel));
+      layers_.Append(MakeRelu(layers_.out_shape()));
+      layers_.Append(MakeMaxPool(layers_.out_shape()));
     }
   }
   const std::vector<size_t> hidden = options_.kind == ModelKind::kLogistic ? std::vector<size_t>() : options_.hidden;
   for (size_t i = 0; i < hidden.size(); ++i) {
-    Append(MakeDense(fmt::format("fc{}", i + 1), last_shape(), hidden[i]));
-    Append(MakeRelu(last_shape()));
+    layers_.Append(MakeDense(fmt::format("fc{}", i + 1), layers_.out_shape(), hidden[i]));
+    layers_.Append(MakeRelu(layers_.out_shape()));
   }
-  Append(MakeDense(fmt::format("fc{}", hidden.size() + 1), last_shape(), options_.classes));
-
-  size_t elements = 0, widest = 0;
-  for (const auto& layer : layers_) {
-    for (const LayerTensor& tensor : layer->tensors()) elements += tensor.parameter.shape.elements();
-    widest = std::max({widest, layer->in_shape().size(), layer->out_shape().size()});
-    outputs_.emplace_back(options_.max_rows * layer->out_shape().size());
-  }
-  weights_.resize(elements);
-  gradients_.resize(elements);
-  gradient_.resize(options_.max_rows * widest);
-  next_gradient_.resize(options_.max_rows * widest);
-
-  size_t offset = 0;
-  for (const auto& layer : layers_) {
-    for (LayerTensor& tensor : layer->tensors()) {
-      const size_t count = tensor.parameter.shape.elements();
-      tensor.id = static_cast<TensorId>(parameters_.size());
-      tensor.parameter.weights = std::span(weights_).subspan(offset, count);
-      tensor.parameter.gradient = std::span(gradients_).subspan(offset, count);
-      offset += count;
-      InitializeHe(tensor, options_.seed);
-      parameters_.push_back(tensor.parameter);
-    }
-  }
+  layers_.Append(MakeDense(fmt::format("fc{}", hidden.size() + 1), layers_.out_shape(), options_.classes));
   return absl::OkStatus();
 }
 
-std::span<const float> Model::LayerInput(size_t layer) const {
-  return layer == 0 ? batch_.inputs : std::span<const float>(outputs_[layer - 1]);
+absl::Status Model::BuildTransformer() {
+  const size_t width = options_.width;
+  if (options_.heads == 0 || width == 0 || width % options_.heads != 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("a width of {} features cannot be divided among {} heads", width, options_.heads));
+  }
+  layers_.Append(MakeEmbedding("embed", options_.input.size(), options_.classes, width));
+  const ImageShape shape = layers_.out_shape();
+  const float to_sum = 1 / std::sqrt(2.0f * static_cast<float>(options_.blocks));
+  for (size_t i = 1; i <= options_.blocks; ++i) {
+    const std::string name = fmt::format("block{}", i);
+    auto attention = std::make_unique<Stack>(shape);
+    attention->Append(MakeLayerNorm(name + ".norm1", shape));
+    attention->Append(MakePositionDense(name + ".qkv", shape, 3 * width, UnitBound(width)));
+    attention->Append(MakeCausalAttention(attention->out_shape(), options_.heads));
+    attention->Append(MakePositionDense(name + ".proj", shape, width, UnitBound(width) * to_sum));
+    layers_.Append(MakeResidual(shape, std::move(attention), options_.max_rows));
+
+    auto dense = std::make_unique<Stack>(shape);
+    dense->Append(MakeLayerNorm(name + ".norm2", shape));
+    dense->Append(MakePositionDense(name + ".fc1", shape, 4 * width, UnitBound(width)));
+    dense->Append(MakeRelu(dense->out_shape()));
+    dense->Append(MakePositionDense(name + ".fc2", dense->out_shape(), width, UnitBound(4 * width) * to_sum));
+    layers_.Append(MakeResidual(shape, std::move(dense), options_.max_rows));
+  }
+  layers_.Append(MakeLayerNorm("norm", shape));
+  layers_.Append(MakePositionDense("head", shape, options_.classes, UnitBound(width)));
+  return absl::OkStatus();
 }
 
-std::span<const float> Model::Scores(const Batch& batch) {
-  assert(batch.rows() <= options_.max_rows && batch.inputs.size() == batch.rows() * options_.input.size());
+void Model::Bind() {
+  layers_.Allocate(options_.max_rows);
+  gradient_.resize(options_.max_rows * layers_.out_shape().size());
+  size_t elements = 0;
+  layers_.ForEachTensor([&](LayerTensor& tensor) { elements += tensor.parameter.shape.elements(); });
+  weights_.resize(elements);
+  gradients_.resize(elements);
+
+  size_t offset = 0;
+  layers_.ForEachTensor([&](LayerTensor& tensor) {
+    const size_t count = tensor.parameter.shape.elements();
+    tensor.id = static_cast<TensorId>(parameters_.size());
+    tensor.parameter.weights = std::span(weights_).subspan(offset, count);
+    tensor.parameter.gradient = std::span(gradients_).subspan(offset, count);
+    offset += count;
+    Initialize(tensor, options_.seed);
+    parameters_.push_back(tensor.parameter);
+  });
+}
+
+std::span<const float> Model::Logits(const Batch& batch) {
+  const size_t rows = batch.inputs.size() / options_.input.size();
+  assert(rows <= options_.max_rows && batch.inputs.size() == rows * options_.input.size());
+  assert(batch.labels.size() * options_.classes == rows * layers_.out_shape().size());
   batch_ = batch;
-  for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->Forward(batch.rows(), LayerInput(i), outputs_[i]);
-  return std::span<const float>(outputs_.back()).first(batch.rows() * options_.classes);
+  return layers_.Forward(rows, batch.inputs);
 }
 
 float Model::Forward(const Batch& batch) {
-  const std::span<const float> scores = Scores(batch);
-  const size_t classes = options_.classes;
+  const std::span<const float> logits = Logits(batch);
+  const size_t classes = options_.classes, predictions = batch.labels.size();
   double loss = 0;
-  for (size_t row = 0; row < batch.rows(); ++row) {
-    // p_j = exp(z_j - max z) / sum; loss = -log p_label; its gradient by z is (p - onehot(label)) / rows.
-    const float* z = scores.data() + row * classes;
-    float* p = gradient_.data() + row * classes;
+  for (size_t i = 0; i < predictions; ++i) {
+    // p_j = exp(z_j - max z) / sum; loss = -log p_label; its gradient by z is (p - onehot(label)) / predictions.
+    const float* z = logits.data() + i * classes;
+    float* p = gradient_.data() + i * classes;
     const float largest = *std::max_element(z, z + classes);
     float sum = 0;
     for (size_t j = 0; j < classes; ++j) sum += p[j] = std::exp(z[j] - largest);
-    const size_t label = batch.labels[row];
+    const size_t label = batch.labels[i];
     loss += std::log(sum) - (z[label] - largest);
-    const float share = 1 / (sum * static_cast<float>(batch.rows()));
+    const float share = 1 / (sum * static_cast<float>(predictions));
     for (size_t j = 0; j < classes; ++j) p[j] *= share;
-    p[label] -= 1 / static_cast<float>(batch.rows());
+    p[label] -= 1 / static_cast<float>(predictions);
   }
-  return static_cast<float>(loss / static_cast<double>(batch.rows()));
+  return static_cast<float>(loss / static_cast<double>(predictions));
 }
 
 void Model::Backward(const BackwardOptions& options, ReadyFunction ready) {
-  const size_t rows = batch_.rows();
-  for (size_t i = 0; i < rows * options_.classes && options.scale != 1; ++i) gradient_[i] *= options.scale;
-  for (size_t i = layers_.size(); i-- > 0;) {
-    Layer& layer = *layers_[i];
-    const size_t in_size = i == 0 ? 0 : rows * layer.in_shape().size();
-    layer.Backward({.rows = rows,
-                    .in = LayerInput(i),
-                    .out = outputs_[i],
-                    .out_gradient = gradient_,
-                    .in_gradient = std::span(next_gradient_).first(in_size),
-                    .add = options.add},
-                   ready);
-    std::swap(gradient_, next_gradient_);
+  const std::span<float> gradient = std::span(gradient_).first(batch_.labels.size() * options_.classes);
+  if (options.scale != 1) {
+    for (float& value : gradient) value *= options.scale;
   }
+  layers_.Backward({.rows = batch_.inputs.size() / options_.input.size(), .out_gradient = gradient, .add = options.add},
+                   ready);
 }
 
-size_t Model::CountCorrect(const Batch& batch) {
-  const std::span<const float> scores = Scores(batch);
-  size_t correct = 0;
-  for (size_t row = 0; row < batch.rows(); ++row) {
-    const auto z = scores.begin() + row * options_.classes;
-    correct += static_cast<size_t>(std::max_element(z, z + options_.classes) - z) == batch.labels[row];
+Score Model::Evaluate(const Batch& batch) {
+  const std::span<const float> logits = Logits(batch);
+  Score score = {.predictions = batch.labels.size()};
+  for (size_t i = 0; i < score.predictions; ++i) {
+    const auto z = logits.subspan(i * options_.classes, options_.classes);
+    const auto largest = std::max_element(z.begin(), z.end());
+    double sum = 0;
+    for (const float value : z) sum += std::exp(static_cast<double>(value - *largest));
+    score.correct += static_cast<size_t>(largest - z.begin()) == batch.labels[i];
+    score.loss += std::log(sum) - (z[batch.labels[i]] - *largest);
   }
-  return correct;
+  return score;
 }
 
 }  // namespace laconic::nn

@@ -109,26 +109,26 @@ std::string Split::ToString() const {
   return kind == Kind::kIid ? "iid" : "labels";
 }
 
-absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uint16_t> labels, const Split& split,
+absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uint16_t> kinds, const Split& split,
                                                              int ranks, uint64_t seed) {
-  if (labels.size() < static_cast<size_t>(ranks)) {
-    return absl::InvalidArgumentError(fmt::format("{} samples cannot be divided among {} ranks", labels.size(), ranks));
+  if (kinds.size() < static_cast<size_t>(ranks)) {
+    return absl::InvalidArgumentError(fmt::format("{} samples cannot be divided among {} ranks", kinds.size(), ranks));
   }
-  std::vector<uint32_t> order(labels.size());
+  std::vector<uint32_t> order(kinds.size());
   std::iota(order.begin(), order.end(), 0u);
   Shuffle(order, CounterRng({.seed = seed, .rank = RngKey::kSharedRank, .stream = kShuffleStream}));
   std::vector<std::vector<uint32_t>> parts(ranks);
   if (split.kind != Split::Kind::kIid) {
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return labels[a] < labels[b]; });
+    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return kinds[a] < kinds[b]; });
   }
   if (split.kind != Split::Kind::kDirichlet) {
     DivideEqually(order, parts);
   } else {
     for (size_t begin = 0; begin < order.size();) {
-      const uint16_t label = labels[order[begin]];
+      const uint16_t kind = kinds[order[begin]];
       size_t end = begin;
-      while (end < order.size() && labels[order[end]] == label) ++end;
-      const CounterRng rng({.seed = seed, .tensor = label, .rank = RngKey::kSharedRank, .stream = kShareStream});
+      while (end < order.size() && kinds[order[end]] == kind) ++end;
+      const CounterRng rng({.seed = seed, .tensor = kind, .rank = RngKey::kSharedRank, .stream = kShareStream});
       const std::vector<double> shares = DirichletShares(ranks, split.concentration, rng);
       size_t from = begin;
       for (int rank = 0; rank < ranks; ++rank) {
@@ -169,17 +169,23 @@ uint32_t Permutation::operator()(uint32_t index) const {
 }
 
 Minibatches::Minibatches(const Dataset* data, std::span<const uint32_t> samples, size_t rows, uint64_t seed, int rank)
-    : data_(data), samples_(samples), seed_(seed), rank_(rank), inputs_(rows * data->shape.size()), labels_(rows) {}
+    : data_(data),
+      samples_(samples),
+      seed_(seed),
+      rank_(rank),
+      rows_(rows),
+      inputs_(rows * data->shape.size()),
+      labels_(rows * data->labels_per_sample) {}
 
 Batch Minibatches::At(uint64_t index) {
   const size_t width = data_->shape.size();
-  for (size_t row = 0; row < labels_.size(); ++row) {
-    const uint64_t drawn = index * labels_.size() + row;
+  for (size_t row = 0; row < rows_; ++row) {
+    const uint64_t drawn = index * rows_ + row;
     const uint64_t pass = drawn / samples_.size();
     const CounterRng rng({.seed = seed_, .step = pass, .rank = static_cast<uint32_t>(rank_), .stream = kBatchStream});
     const Permutation order(static_cast<uint32_t>(samples_.size()), rng.derived_key());
     const uint32_t sample = samples_[order(static_cast<uint32_t>(drawn % samples_.size()))];
-    labels_[row] = data_->labels[sample];
+    std::ranges::copy(data_->LabelsOf(sample), labels_.begin() + row * data_->labels_per_sample);
     data_->CopySample(sample, std::span(inputs_).subspan(row * width, width));
   }
   return {inputs_, labels_};

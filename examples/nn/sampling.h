@@ -18,9 +18,9 @@ namespace laconic::nn {
 struct Split {
   enum class Kind {
     kIid,        // at random, in equal parts
-    kLabels,     // sorted by label, then in equal parts: each rank sees a few classes only
-    kDirichlet,  // each class is divided by shares drawn from Dirichlet(a, ..., a) (Hsu, Qi and Brown 2019); small a:
-                 // few classes
+    kLabels,     // sorted by kind (Dataset::Kinds), then in equal parts: each rank sees a few kinds only
+    kDirichlet,  // each kind is divided by shares drawn from Dirichlet(a, ..., a) (Hsu, Qi and Brown 2019); small a:
+                 // few kinds
   };
   Kind kind = Kind::kIid;
   double concentration = 1;  // a
@@ -32,7 +32,7 @@ struct Split {
 
 // The samples of each rank, in ascending order: every sample at exactly one rank, at least one at each (InvalidArgument
 // when there are fewer samples than ranks). The same on all ranks for equal arguments.
-absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uint16_t> labels, const Split& split,
+absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uint16_t> kinds, const Split& split,
                                                              int ranks, uint64_t seed);
 
 // A permutation of 0 .. size-1 that is computed, not stored: four Feistel rounds on the smallest even number of bits
@@ -62,6 +62,7 @@ class Minibatches {
   std::span<const uint32_t> samples_;
   const uint64_t seed_;
   const int rank_;
+  const size_t rows_;
   std::vector<float> inputs_;
   std::vector<uint16_t> labels_;
 };

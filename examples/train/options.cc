@@ -23,6 +23,7 @@ constexpr const char* kExamples = R"help(Examples:
   train --spec "sign+ef+scatter" --link 1Gbit,rtt=1ms
   train --compare dense "lowrank(rank=4)+ef" --model cnn --epochs 2
   train --spec "fc*.weight: topk(ratio=0.01)+econtrol; *: dense"
+  train --model transformer --steps 1000 --optimizer adamw --lr 0.002
   train --split labels --spec "topk(ratio=0.01)+ef21" --optimizer "adamw(weight_decay=0.01)" --lr 0.001
   train --checkpoint run1 --checkpoint-every 100     and after a crash the same with --resume
   mpirun -np 4 train --spec "quantize(bits=4)+ef+scatter" --metrics steps.jsonl
@@ -90,6 +91,14 @@ absl::Status Understand(const RawOptions& raw, Options& options) {
   if (options.hidden.empty()) {
     options.hidden = options.model == nn::ModelKind::kCnn ? std::vector<size_t>{128} : std::vector<size_t>{256, 128};
   }
+  const bool transformer = options.model == nn::ModelKind::kTransformer;
+  if (options.data.empty()) options.data = transformer ? "bible" : "fashion-mnist";
+  if (options.batch == 0) options.batch = transformer ? 8 : 128;
+  if (transformer != (options.data == "bible" || options.data.starts_with("text:"))) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--model {} --data {}: the transformer reads texts (bible, text:FILE), the other models anything else",
+        raw.model, options.data));
+  }
   if (options.compare && !options.checkpoint.empty()) {
     return absl::InvalidArgumentError("--checkpoint is for one spec; --compare runs several");
   }
@@ -101,20 +110,35 @@ absl::Status Understand(const RawOptions& raw, Options& options) {
 
 void AddProblem(CLI::App& app, Options& options, RawOptions& raw) {
   const char* group = "Problem";
-  app.add_option("--model", raw.model, "logistic | mlp | cnn")->capture_default_str()->group(group);
+  app.add_option("--model", raw.model, "logistic | mlp | cnn | transformer")->capture_default_str()->group(group);
   app.add_option("--hidden", options.hidden, "Widths of the hidden dense layers [256,128; cnn: 128]")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20))
       ->group(group);
-  app.add_option("--data", options.data,
-                 "fashion-mnist[:FOLDER] | idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] | libsvm:TRAIN[,TEST]")
+  app.add_option("--blocks", options.blocks, "Blocks of the transformer")
       ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 10))
+      ->group(group);
+  app.add_option("--width", options.width, "Features of a character in the transformer")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16))
+      ->group(group);
+  app.add_option("--heads", options.heads, "Attention heads of the transformer, which divide the width")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 10))
+      ->group(group);
+  app.add_option("--context", options.context, "Characters of a text that are one sample")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 14))
+      ->group(group);
+  app.add_option("--data", options.data,
+                 "fashion-mnist[:FOLDER] | idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] | libsvm:TRAIN[,TEST] | bible | "
+                 "text:FILE [fashion-mnist; transformer: bible]")
       ->group(group);
   app.add_option("--split", raw.split, "How samples are divided among ranks: iid | labels | dirichlet=A")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--batch", options.batch, "Samples of a rank in a micro-batch")
-      ->capture_default_str()
+  app.add_option("--batch", options.batch, "Samples of a rank in a micro-batch [128; transformer: 8]")
       ->check(CLI::Range(1, 1 << 20))
       ->group(group);
   app.add_option("--accumulate", options.accumulate, "Micro-batches in a step")
@@ -215,12 +239,15 @@ void AddFaults(CLI::App& app, Options& options, RawOptions& raw) {
 }  // namespace
 
 std::string Options::Fingerprint() const {
-  constexpr const char* kModels[] = {"logistic", "mlp", "cnn"};
+  constexpr const char* kModels[] = {"logistic", "mlp", "cnn", "transformer"};
+  const std::string shape = model == nn::ModelKind::kTransformer
+                                ? fmt::format("blocks={} width={} heads={} context={}", blocks, width, heads, context)
+                                : fmt::format("hidden={}", fmt::join(hidden, ","));
   return fmt::format(
-      "model={} hidden={} data={} split={} seed={} batch={} accumulate={} spec={} optimizer={} lr={} schedule={} "
+      "model={} {} data={} split={} seed={} batch={} accumulate={} spec={} optimizer={} lr={} schedule={} "
       "dense_warmup={} rescale_error={} clip={} non_finite={}",
-      kModels[static_cast<int>(model)], fmt::join(hidden, ","), data, split.ToString(), seed, batch, accumulate,
-      specs.front(), optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.rescale_error, sync.clip_norm,
+      kModels[static_cast<int>(model)], shape, data, split.ToString(), seed, batch, accumulate, specs.front(),
+      optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.rescale_error, sync.clip_norm,
       static_cast<int>(sync.non_finite));
 }
 

@@ -28,11 +28,12 @@ struct Faults {
 struct Options {
   // The problem.
   nn::ModelKind model = nn::ModelKind::kMlp;
-  std::vector<size_t> hidden;  // empty: 256,128 (mlp) or 128 (cnn)
-  std::string data = "fashion-mnist";
+  std::vector<size_t> hidden;                               // empty: 256,128 (mlp) or 128 (cnn)
+  size_t blocks = 2, width = 128, heads = 4, context = 64;  // transformer
+  std::string data;                                         // empty: fashion-mnist, or bible for the transformer
   nn::Split split;
   uint64_t seed = 0;
-  size_t batch = 128;  // samples a rank and a micro-batch
+  size_t batch = 0;  // samples a rank and a micro-batch; 0: 128, or 8 for the transformer
   size_t accumulate = 1;
 
   // The method.

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "examples/train/evaluate.h"
 #include "laconic/comm/communicator.h"
 #include "laconic/optim/gradient_sync.h"
 
@@ -68,8 +69,8 @@ class MetricsFile {
 struct RunResult {
   std::string spec;
   std::string description;  // GradientSync::Describe
-  double test_accuracy = 0;
-  double final_loss = 0;
+  TestFigures test;
+  double final_loss = 0;  // of the last minibatch of this rank
   uint64_t weight_hash = 0;
   Totals totals;  // means over ranks
 };

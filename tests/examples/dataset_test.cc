@@ -101,5 +101,30 @@ TEST(FashionMnist, Installed_Has60000And10000ImagesOfTenEqualClasses) {
     EXPECT_EQ(std::count(data->train.labels.begin(), data->train.labels.end(), label), 6000);
 }
 
+TEST_F(Data, Text_BecomesSamplesWhoseLabelsAreTheNextCharacters) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "cab";  // 120 bytes: 39 samples of 3 and 2 bytes left
+  EXPECT_THAT(LoadData("text:" + WriteFile("short", text), 3),
+              HasStatus(absl::StatusCode::kDataLoss, HasSubstr("120 bytes are 39 samples of 3 characters")));
+  const auto data = LoadData("text:" + WriteFile("text", text + "c"), 3);
+  ASSERT_THAT(data, IsOk());
+  EXPECT_EQ(data->train.classes, 3u);  // a, b, c
+  EXPECT_EQ(data->train.size(), 39u);
+  EXPECT_EQ(data->test.size(), 1u);
+  EXPECT_THAT(Sample(data->train, 38), ElementsAre(2, 0, 1));
+  EXPECT_THAT(data->train.LabelsOf(38), ElementsAre(0, 1, 2));
+  EXPECT_THAT(data->test.LabelsOf(0), ElementsAre(0, 1, 2));
+}
+
+TEST_F(Data, Kinds_OfATextAreItsParts) {
+  const auto data = LoadData("text:" + WriteFile("text", std::string(132, 'x')), 1);
+  ASSERT_THAT(data, IsOk());  // 131 samples, 3 of them for testing
+  const std::vector<uint16_t> kinds = data->train.Kinds();
+  EXPECT_EQ(kinds.size(), 128u);
+  EXPECT_EQ(kinds[1], 0);
+  EXPECT_EQ(kinds[2], 1);
+  EXPECT_EQ(kinds[127], 63);
+}
+
 }  // namespace
 }  // namespace laconic::nn

@@ -29,20 +29,25 @@ class Reference {
 
   double Loss(const Batch& batch) {
     double loss = 0;
-    const size_t width = options_.input.size();
-    for (size_t row = 0; row < batch.rows(); ++row) {
+    const size_t width = options_.input.size(), rows = batch.inputs.size() / width;
+    const size_t predictions = batch.labels.size() / rows;
+    for (size_t row = 0; row < rows; ++row) {
       const auto first = batch.inputs.begin() + row * width;
       const Array scores = Scores(Array(first, first + width));
-      double sum = 0;
-      for (const double score : scores) sum += std::exp(score);
-      loss += std::log(sum) - scores[batch.labels[row]];
+      for (size_t i = 0; i < predictions; ++i) {
+        const double* z = &scores[i * options_.classes];
+        double sum = 0;
+        for (size_t j = 0; j < options_.classes; ++j) sum += std::exp(z[j]);
+        loss += std::log(sum) - z[batch.labels[row * predictions + i]];
+      }
     }
-    return loss / static_cast<double>(batch.rows());
+    return loss / static_cast<double>(batch.labels.size());
   }
 
  private:
   Array Scores(Array x) {
     next_weight_ = 0;
+    if (options_.kind == ModelKind::kTransformer) return Transform(x);
     ImageShape shape = options_.input;
     if (options_.kind == ModelKind::kCnn) {
       for (const size_t channels : options_.channels) x = Pool(Relu(Convolve(x, shape, channels)), shape);
@@ -51,6 +56,67 @@ class Reference {
       for (const size_t width : options_.hidden) x = Relu(Multiply(x, width));
     }
     return Multiply(x, options_.classes);
+  }
+
+  // Arrays of `context` vectors, one after the other.
+  Array Transform(const Array& characters) {
+    const size_t n = characters.size(), d = options_.width;
+    const double* token = Take(options_.classes * d);
+    const double* position = Take(n * d);
+    Array x(n * d);
+    for (size_t i = 0; i < n * d; ++i) x[i] = token[static_cast<size_t>(characters[i / d]) * d + i % d] + position[i];
+    for (size_t block = 0; block < options_.blocks; ++block) {
+      x = Add(x, EachPosition(Attend(EachPosition(Normalize(x), n, 3 * d), n), n, d));
+      x = Add(x, EachPosition(Relu(EachPosition(Normalize(x), n, 4 * d)), n, d));
+    }
+    return EachPosition(Normalize(x), n, options_.classes);
+  }
+  static Array Add(Array x, const Array& y) {
+    for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+    return x;
+  }
+  Array EachPosition(const Array& x, size_t n, size_t out) {
+    const size_t from = next_weight_, in = x.size() / n;
+    Array y;
+    for (size_t i = 0; i < n; ++i) {
+      next_weight_ = from;
+      const Array one = Multiply(Array(x.begin() + i * in, x.begin() + (i + 1) * in), out);
+      y.insert(y.end(), one.begin(), one.end());
+    }
+    return y;
+  }
+  Array Normalize(Array x) {
+    const size_t d = options_.width;
+    const double* gain = Take(d);
+    const double* bias = Take(d);
+    for (size_t i = 0; i < x.size(); i += d) {
+      double mean = 0, variance = 0;
+      for (size_t j = 0; j < d; ++j) mean += x[i + j] / d;
+      for (size_t j = 0; j < d; ++j) variance += (x[i + j] - mean) * (x[i + j] - mean) / d;
+      for (size_t j = 0; j < d; ++j) x[i + j] = (x[i + j] - mean) / std::sqrt(variance + 1e-5) * gain[j] + bias[j];
+    }
+    return x;
+  }
+  Array Attend(const Array& qkv, size_t n) const {
+    const size_t d = options_.width, part = d / options_.heads;
+    Array out(n * d);
+    for (size_t head = 0; head < options_.heads; ++head) {
+      for (size_t i = 0; i < n; ++i) {
+        Array weight(i + 1);
+        double sum = 0;
+        for (size_t j = 0; j <= i; ++j) {
+          double score = 0;
+          for (size_t f = head * part; f < (head + 1) * part; ++f) score += qkv[i * 3 * d + f] * qkv[j * 3 * d + d + f];
+          sum += weight[j] = std::exp(score / std::sqrt(part));
+        }
+        for (size_t j = 0; j <= i; ++j) {
+          for (size_t f = head * part; f < (head + 1) * part; ++f) {
+            out[i * d + f] += weight[j] / sum * qkv[j * 3 * d + 2 * d + f];
+          }
+        }
+      }
+    }
+    return out;
   }
   const double* Take(size_t count) {
     const double* weights = weights_.data() + next_weight_;
@@ -115,15 +181,19 @@ class Reference {
   size_t next_weight_ = 0;
 };
 
-// Three random images of `shape` with labels 0, 1, 2.
+// Three random samples with labels 0, 1, 2: images, or texts of characters 0, 1, 2.
 struct RandomBatch {
-  explicit RandomBatch(const ImageShape& shape) : inputs(3 * shape.size()) {
+  explicit RandomBatch(const ModelOptions& options) : inputs(3 * options.input.size()) {
+    const bool text = options.kind == ModelKind::kTransformer;
     const CounterRng rng({.seed = 11});
-    for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = 2 * rng.Uniform(i) - 1;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      inputs[i] = text ? static_cast<float>(rng.Below(i, 3)) : 2 * rng.Uniform(i) - 1;
+    }
+    for (size_t i = 0; i < (text ? inputs.size() : 3); ++i) labels.push_back(static_cast<uint16_t>(i % 3));
   }
   Batch batch() const { return {inputs, labels}; }
   std::vector<float> inputs;
-  std::vector<uint16_t> labels = {0, 1, 2};
+  std::vector<uint16_t> labels;
 };
 
 class ModelGradients : public testing::TestWithParam<ModelOptions> {};
@@ -135,7 +205,7 @@ class ModelGradients : public testing::TestWithParam<ModelOptions> {};
 TEST_P(ModelGradients, EqualCentralDifferencesOfTheReferenceLoss) {
   const ModelOptions& options = GetParam();
   const auto model = *Model::Create(options);
-  const RandomBatch random(options.input);
+  const RandomBatch random(options);
   const float loss = model->Forward(random.batch());
   model->Backward([](TensorId) {});
 
@@ -172,7 +242,32 @@ INSTANTIATE_TEST_SUITE_P(
                                  .classes = 3,
                                  .channels = {2, 3},
                                  .hidden = {5},
+                                 .max_rows = 3},
+                    ModelOptions{.kind = ModelKind::kTransformer,
+                                 .input = {1, 1, 5},
+                                 .classes = 4,
+                                 .blocks = 2,
+                                 .width = 6,
+                                 .heads = 2,
                                  .max_rows = 3}));
+
+TEST(Transformer, LaterCharacters_DoNotChangeEarlierPredictions) {
+  const ModelOptions options = {
+      .kind = ModelKind::kTransformer, .input = {1, 1, 4}, .classes = 3, .width = 8, .heads = 2};
+  const auto model = *Model::Create(options);
+  // exp(-loss) is the product of the four predictions' probabilities. Summed over the fourth label it is that of the
+  // first three.
+  const auto loss_of_first_three = [&](float last) {
+    const std::vector<float> text = {0, 2, 1, last};
+    double probability = 0;
+    for (const uint16_t label : {0, 1, 2}) {
+      probability += std::exp(-model->Evaluate({text, std::vector<uint16_t>{2, 1, 0, label}}).loss);
+    }
+    return -std::log(probability);
+  };
+  // Float sums of 8 products in 5 layers: relative 2^-24 * 40 = 2.4e-6.
+  EXPECT_NEAR(loss_of_first_three(0), loss_of_first_three(2), 1e-5);
+}
 
 TEST(Model, ParametersAndReadyCalls_AreInForwardAndReverseOrder) {
   const auto model = *Model::Create({.kind = ModelKind::kCnn, .input = {1, 28, 28}, .hidden = {128}, .max_rows = 3});
@@ -182,7 +277,7 @@ TEST(Model, ParametersAndReadyCalls_AreInForwardAndReverseOrder) {
                                  "fc2.weight", "fc2.bias"));
   EXPECT_EQ(model->parameters()[2].shape, Shape({32, 16, 5, 5}));
   EXPECT_EQ(model->parameters()[4].shape, Shape({128, 512}));
-  const RandomBatch random({1, 28, 28});
+  const RandomBatch random({.input = {1, 28, 28}});
   model->Forward(random.batch());
   model->Backward([&](TensorId id) { ready.push_back(model->parameters()[Index(id)].name); });
   std::reverse(names.begin(), names.end());
@@ -191,7 +286,7 @@ TEST(Model, ParametersAndReadyCalls_AreInForwardAndReverseOrder) {
 
 TEST(Model, ReadyGradient_IsNotWrittenAnymore) {
   const auto model = *Model::Create({.input = {1, 1, 8}, .classes = 3, .hidden = {6, 5}, .max_rows = 3});
-  const RandomBatch random({1, 1, 8});
+  const RandomBatch random({.input = {1, 1, 8}});
   model->Forward(random.batch());
   std::vector<std::vector<float>> when_ready(model->parameters().size());
   model->Backward([&](TensorId id) {
@@ -208,7 +303,7 @@ TEST(Model, MicroBatchesAdded_GiveTheGradientOfTheirMean) {
   // the terms.
   const auto model =
       *Model::Create({.kind = ModelKind::kCnn, .input = {1, 16, 16}, .channels = {2, 2}, .hidden = {4}, .max_rows = 3});
-  const RandomBatch random({1, 16, 16});
+  const RandomBatch random({.input = {1, 16, 16}});
   const auto gradient = [&] {
     std::vector<float> all;
     for (const Parameter& p : model->parameters()) all.insert(all.end(), p.gradient.begin(), p.gradient.end());
@@ -276,12 +371,16 @@ TEST(Model, InitialWeights_AreWithinHeBoundsAndFollowTheSeed) {
   EXPECT_EQ(first.back(), 0);  // the bias
 }
 
-TEST(Model, CountCorrect_ComparesTheLargestScoreWithTheLabel) {
+TEST(Model, Evaluate_ComparesTheLargestScoreWithTheLabel) {
   const auto model = *Model::Create({.kind = ModelKind::kLogistic, .input = {1, 1, 2}, .classes = 2, .max_rows = 4});
   const std::vector<float> identity = {1, 0, 0, 1, 0, 0};
   std::copy(identity.begin(), identity.end(), model->weights().begin());
   const std::vector<float> inputs = {3, 1, 1, 3, 2, 0};
-  EXPECT_EQ(model->CountCorrect({inputs, std::vector<uint16_t>{0, 1, 1}}), 2u);
+  const Score score = model->Evaluate({inputs, std::vector<uint16_t>{0, 1, 1}});
+  EXPECT_EQ(score.predictions, 3u);
+  EXPECT_EQ(score.correct, 2u);
+  // Each sample's scores are 2 apart: log(1 + e^-2) twice for the right ones, and log(1 + e^2) = that + 2.
+  EXPECT_NEAR(score.loss, 3 * std::log1p(std::exp(-2.0)) + 2, 1e-12);
 }
 
 TEST(Model, ImageTooSmallForTheConvolutions_IsInvalid) {
@@ -290,9 +389,15 @@ TEST(Model, ImageTooSmallForTheConvolutions_IsInvalid) {
       HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("conv2 needs at least 6 x 6 pixels and gets 5 x 12")));
 }
 
+TEST(Model, HeadsThatDoNotDivideTheWidth_AreInvalid) {
+  EXPECT_THAT(Model::Create({.kind = ModelKind::kTransformer, .input = {1, 1, 8}, .width = 10, .heads = 4}),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("10 features cannot be divided among 4 heads")));
+}
+
 TEST(ModelKind, UnknownName_ListsTheKnown) {
   EXPECT_EQ(*ParseModelKind("cnn"), ModelKind::kCnn);
-  EXPECT_THAT(ParseModelKind("rnn"), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("logistic, mlp and cnn")));
+  EXPECT_THAT(ParseModelKind("rnn"),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("mlp, cnn and transformer")));
 }
 
 }  // namespace

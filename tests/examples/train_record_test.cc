@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 RunResult Result(const std::string& spec, double exchange_seconds, double wire_bytes) {
-  RunResult result = {.spec = spec, .test_accuracy = 0.875};
+  RunResult result = {.spec = spec, .test = {.accuracy = 0.875}};
   result.totals.exchange_seconds = exchange_seconds;
   result.totals.wire_bytes = wire_bytes;
   result.totals.dense_wire_bytes = 8e6;
