@@ -117,7 +117,7 @@ TEST_F(Data, Text_BecomesSamplesWhoseLabelsAreTheNextCharacters) {
 }
 
 TEST_F(Data, Kinds_OfATextAreItsParts) {
-  const auto data = LoadData("text:" + WriteFile("text", std::string(132, 'x')), 1);
+  const auto data = LoadData("text:" + WriteFile("text", std::string(263, 'x')), 2);
   ASSERT_THAT(data, IsOk());  // 131 samples, 3 of them for testing
   const std::vector<uint16_t> kinds = data->train.Kinds();
   EXPECT_EQ(kinds.size(), 128u);
