@@ -28,8 +28,7 @@
 #include "laconic/base/status.h"
 #include "laconic/comm/communicator.h"
 #include "laconic/comm/transport/paced.h"
-#include "laconic/optim/gradient_sync.h"
-#include "laconic/optim/optimizer.h"
+#include "laconic/optim/distributed_optimizer.h"
 
 namespace laconic::train {
 namespace {
@@ -90,8 +89,6 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
                                 const std::string& spec, MetricsFile& metrics) {
   LACONIC_ASSIGN_OR_RETURN(const auto model, nn::Model::Create(ModelFor(options, data.train, comm.rank())));
   const std::span<const Parameter> parameters = model->parameters();
-  LACONIC_ASSIGN_OR_RETURN(const auto optimizer, MakeOptimizer(options.optimizer, parameters));
-
   LACONIC_ASSIGN_OR_RETURN(const auto parts,
                            nn::Partition(data.train.Kinds(), options.split, comm.size(), options.seed));
   nn::Minibatches batches(&data.train, parts[comm.rank()], options.batch, options.seed, comm.rank());
@@ -100,11 +97,10 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   LACONIC_ASSIGN_OR_RETURN(const auto learning_rate, LearningRateSchedule::Parse(schedule, options.learning_rate));
 
   LACONIC_ASSIGN_OR_RETURN(const SavedRun saved, SavedOrNew(options));
-  const bool resumed = !saved.ranks.empty();
-  if (resumed) LACONIC_RETURN_IF_ERROR(RestoreModel(saved, parameters, *optimizer));
   const std::string own_spec = SpecFor(options, spec, comm.rank());
-  LACONIC_ASSIGN_OR_RETURN(const auto sync, GradientSync::Create(&comm, parameters, own_spec, options.sync));
-  if (resumed) LACONIC_RETURN_IF_ERROR(RestoreSync(saved, options.reshard, *sync));
+  LACONIC_ASSIGN_OR_RETURN(const auto optimizer,
+                           DistributedOptimizer::Create(&comm, parameters, options.optimizer, own_spec, options.sync));
+  if (!saved.ranks.empty()) LACONIC_RETURN_IF_ERROR(RestoreRun(saved, options.reshard, *optimizer));
 
   Progress progress(comm.rank() == 0, spec, saved.steps, plan.total);
   Totals totals;
@@ -123,33 +119,28 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     }
 
     // One gradient, from backward to weight update.
-    sync->Begin(step);
+    optimizer->Begin(step);
     const Stopwatch backward;
     figures.loss = model->Forward(batches.At((t + 1) * options.accumulate - 1));
     model->Backward({.scale = share, .add = options.accumulate > 1}, [&](TensorId id) {
       SpoilIfAsked(options.faults, t, comm.rank(), parameters, id);
-      sync->MarkReady(id);
+      optimizer->MarkReady(id);
     });
     figures.backward_seconds = backward.seconds();
-    LACONIC_RETURN_IF_ERROR(sync->Finish());
-    if (!sync->report().skipped) {
-      for (size_t i = 0; i < parameters.size(); ++i) {
-        const TensorId id{static_cast<uint32_t>(i)};
-        optimizer->Step(id, sync->direction(id), step, parameters[i].weights);
-      }
-    }
+    LACONIC_RETURN_IF_ERROR(optimizer->Finish());
 
     figures.seconds = whole_step.seconds();
     figures.learning_rate = step.learning_rate;
-    totals.Add(figures, sync->report());
-    metrics.Write(spec, figures, sync->report());
+    const StepReport& report = optimizer->report();
+    totals.Add(figures, report);
+    metrics.Write(spec, figures, report);
     progress.Step(t + 1, figures.loss);
-    if (sync->report().skipped) {
-      progress.Note(fmt::format("step {} skipped: {}", t, sync->report().skip_reason));
+    if (report.skipped) {
+      progress.Note(fmt::format("step {} skipped: {}", t, report.skip_reason));
       if (++skipped_in_a_row > kMaxSkippedInARow) {
         return absl::FailedPreconditionError(
             fmt::format("{} steps skipped in a row, so training has diverged (a lower --lr, or --clip, may help); {}",
-                        skipped_in_a_row, sync->report().skip_reason));
+                        skipped_in_a_row, report.skip_reason));
       }
     } else {
       skipped_in_a_row = 0;
@@ -162,12 +153,12 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     }
     const bool due = options.checkpoint_every > 0 && done % options.checkpoint_every == 0;
     if (!options.checkpoint.empty() && (due || done == plan.total)) {
-      LACONIC_RETURN_IF_ERROR(
-          SaveRun(comm, options.checkpoint, done, options.Fingerprint(), parameters, *optimizer, *sync));
+      LACONIC_RETURN_IF_ERROR(SaveRun(comm, options.checkpoint, done, options.Fingerprint(), *optimizer));
     }
   }
 
-  RunResult result = {.spec = spec, .description = sync->Describe(), .final_loss = figures.loss};
+  LACONIC_RETURN_IF_ERROR(optimizer->Synchronize());
+  RunResult result = {.spec = spec, .description = optimizer->Describe(), .final_loss = figures.loss};
   LACONIC_ASSIGN_OR_RETURN(result.test, EvaluateOn(data.test, options.batch, *model, comm));
   LACONIC_ASSIGN_OR_RETURN(result.weight_hash, AgreedWeightHash(comm, model->weights()));
   LACONIC_ASSIGN_OR_RETURN(result.totals, MeanOverRanks(comm, totals));

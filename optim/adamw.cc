@@ -1,5 +1,4 @@
 #include <cassert>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -8,7 +7,8 @@
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "laconic/optim/optimizer.h"
-#include "optim/integer_power.h"
+#include "optim/adam_parameters.h"
+#include "optim/adam_step.h"
 
 namespace laconic {
 namespace {
@@ -26,23 +26,11 @@ class AdamW final : public Optimizer {
     Moments& moments = moments_[Index(id)];
     assert(direction.size() == weights.size() && moments.first.size() == weights.size());
     ++moments.steps;
-    const float b1 = options_.beta1, b2 = options_.beta2;
-    const float rate = static_cast<float>(step.learning_rate);
-    const float first_correction = static_cast<float>(1 / (1 - internal::IntegerPower(b1, moments.steps)));
-    const float second_correction = static_cast<float>(1 / (1 - internal::IntegerPower(b2, moments.steps)));
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const float d = direction[i];
-      const float m = moments.first[i] = b1 * moments.first[i] + (1 - b1) * d;
-      const float v = moments.second[i] = b2 * moments.second[i] + (1 - b2) * (d * d);
-      const float adaptive = (m * first_correction) / (std::sqrt(v * second_correction) + options_.epsilon);
-      weights[i] -= rate * (adaptive + options_.weight_decay * weights[i]);
-    }
+    const auto correction = internal::AdamCorrection::After(AdamForm::kAdamW, options_, moments.steps, moments.steps);
+    internal::AdamStep(options_, correction, step.learning_rate, direction, moments.first, moments.second, weights);
   }
 
-  std::string ToString() const override {
-    return fmt::format("adamw(beta1={}, beta2={}, eps={}, weight_decay={})", options_.beta1, options_.beta2,
-                       options_.epsilon, options_.weight_decay);
-  }
+  std::string ToString() const override { return fmt::format("adamw({})", laconic::ToString(options_)); }
 
   void Save(StateWriter& out) const override {
     for (const Moments& moments : moments_) {

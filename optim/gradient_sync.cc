@@ -11,9 +11,9 @@
 #include "laconic/base/parallel.h"
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/agreement.h"
-#include "laconic/comm/collectives/primitives.h"
 #include "laconic/comm/comm_queue.h"
 #include "optim/bucket_plan.h"
+#include "optim/gradient_clip.h"
 #include "optim/sync_state.h"
 #include "optim/tensor_rules.h"
 
@@ -44,7 +44,7 @@ class GradientSyncImpl final : public GradientSync {
       : comm_(std::move(comm)),
         options_(options),
         pool_(options.encode_threads),
-        rank_norms2_(comm_->size()),
+        clip_(options.clip_norm, comm_->size()),
         queue_(options.overlap) {}
 
   absl::Status Init(std::span<const Parameter> parameters, std::string_view spec);
@@ -52,6 +52,7 @@ class GradientSyncImpl final : public GradientSync {
   void Begin(const StepContext& step) override;
   void MarkReady(TensorId id) override;
   absl::Status Finish() override;
+  void ResetState() override;
   std::span<const float> direction(TensorId id) const override { return slots_[Index(id)]->direction; }
   const StepReport& report() const override { return report_; }
   std::string Describe() const override;
@@ -66,7 +67,6 @@ class GradientSyncImpl final : public GradientSync {
     return bucket.warmup != nullptr && step_.step < options_.dense_warmup_steps ? *bucket.warmup : *bucket.strategy;
   }
   void SubmitReadyBuckets();
-  absl::Status ClipGradients();
   absl::Status Conclude();  // after all buckets succeeded: skip, fail or commit
   void FillReport();
   Traffic TotalTraffic() const;
@@ -85,7 +85,8 @@ class GradientSyncImpl final : public GradientSync {
   double last_learning_rate_ = 0;  // of the last committed step; 0: none yet
   bool abandoned_ = false;  // queue thread: a bucket found something non-finite, the rest of the step is not sent
   double exposed_seconds_ = 0;
-  std::vector<double> rank_norms2_;  // clip: squared gradient norm of each rank
+  GradientClip clip_;
+  std::vector<std::span<float>> gradients_;  // by TensorId
   Traffic traffic_at_begin_;
   StepReport report_;
   CommQueue queue_;  // last: its thread must end before what it uses
@@ -109,6 +110,7 @@ absl::Status GradientSyncImpl::Init(std::span<const Parameter> parameters, std::
   spec_ = laconic::ToString(parsed);
   LACONIC_ASSIGN_OR_RETURN(const std::vector<TensorRule> rules,
                            MatchRules(parsed, registry, parameters, options_.min_bytes));
+  for (const Parameter& parameter : parameters) gradients_.push_back(parameter.gradient);
   slots_.resize(parameters.size());
   bucket_of_.resize(parameters.size());
   ready_.resize(parameters.size());
@@ -205,7 +207,7 @@ void GradientSyncImpl::MarkReady(TensorId id) {
   if (ready_[Index(id)]) return;
   ready_[Index(id)] = true;
   --bucket_of_[Index(id)]->waiting;
-  if (options_.clip_norm > 0) return;  // the norm needs all tensors: Finish sends
+  if (clip_.active()) return;  // the norm needs all tensors: Finish sends
   const Clock::time_point begin = Clock::now();
   SubmitReadyBuckets();
   exposed_seconds_ += SecondsSince(begin);
@@ -230,7 +232,7 @@ absl::Status GradientSyncImpl::RunBucket(Bucket& bucket) {
 absl::Status GradientSyncImpl::Finish() {
   const Clock::time_point begin = Clock::now();
   absl::Status status = comm_->status();
-  if (status.ok() && options_.clip_norm > 0) status = ClipGradients();
+  if (status.ok() && clip_.active()) status = clip_.Apply(*comm_, step_.step, gradients_);
   if (status.ok()) {
     for (uint32_t i = 0; i < ready_.size(); ++i) {
       if (ready_[i]) continue;
@@ -246,29 +248,6 @@ absl::Status GradientSyncImpl::Finish() {
   if (status.ok()) status = Conclude();
   FillReport();
   return status;
-}
-
-// Scales all gradients by min(1, clip_norm / r), r the root mean square over ranks of their global norms. Since the
-// norm of the mean gradient is at most r, the mean of the scaled gradients has norm at most clip_norm; and the factor
-// is the same on all ranks, so it does not turn the mean.
-absl::Status GradientSyncImpl::ClipGradients() {
-  double norm2 = 0;
-  for (const GradientSlot* slot : slots_) {
-    for (float value : slot->gradient) norm2 += static_cast<double>(value) * value;
-  }
-  comm_->SetPhase({.name = "clip norm", .step = step_.step});
-  LACONIC_RETURN_IF_ERROR(
-      Allgather(*comm_, std::as_bytes(std::span(&norm2, 1)), std::as_writable_bytes(std::span(rank_norms2_))));
-  double sum = 0;
-  for (double rank_norm2 : rank_norms2_) sum += rank_norm2;
-  const double root_mean_square = std::sqrt(sum / comm_->size());
-  if (!(root_mean_square > options_.clip_norm) || std::isinf(root_mean_square))
-    return absl::OkStatus();  // non-finite: the policy's business
-  const float factor = static_cast<float>(options_.clip_norm / root_mean_square);
-  for (GradientSlot* slot : slots_) {
-    for (float& value : slot->gradient) value *= factor;
-  }
-  return absl::OkStatus();
 }
 
 absl::Status GradientSyncImpl::Conclude() {
@@ -288,6 +267,13 @@ absl::Status GradientSyncImpl::Conclude() {
   for (Bucket& bucket : buckets_) StrategyOf(bucket).Commit(bucket.slots);
   last_learning_rate_ = step_.learning_rate;
   return absl::OkStatus();
+}
+
+void GradientSyncImpl::ResetState() {
+  for (GradientSlot* slot : slots_) {
+    slot->control = ErrorControl(slot->control.options(), slot->control.elements());
+    slot->owner = ErrorControl(slot->owner.options(), slot->owner.elements());
+  }
 }
 
 Traffic GradientSyncImpl::TotalTraffic() const {

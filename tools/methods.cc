@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "laconic/comm/collectives/pipeline.h"
 #include "laconic/compressors/codec_registry.h"
+#include "laconic/optim/distributed_optimizer.h"
 #include "nlohmann/json.hpp"
 #include "tools/command.h"
 #include "tools/sample_data.h"
@@ -66,7 +67,13 @@ std::vector<Table> Tables() {
   for (const StrategyInfo& info : StrategyTable()) {
     strategies.rows.push_back({info.name, info.summary, Keys(info.parameters), info.bytes});
   }
-  return {codecs, controls, strategies};
+  Table optimizers{"Optimizers",
+                   {"optimizer", "what it does", "keys [default]", "what travels", "floats kept per element", "source"},
+                   {}};
+  for (const OptimizerInfo& info : OptimizerTable()) {
+    optimizers.rows.push_back({info.name, info.summary, Keys(info.parameters), info.travels, info.keeps, info.source});
+  }
+  return {codecs, controls, strategies, optimizers};
 }
 
 std::string Escaped(std::string cell) {
@@ -96,7 +103,7 @@ std::string Text(const Table& table) {
 }
 
 // Codecs (with bits per element measured by encoding 2^20 standard normal values as a 1024 x 1024 matrix), error
-// controls with their memory price, strategies with their wire bytes.
+// controls with their memory price, strategies with their wire bytes, optimizers.
 std::string DescribeMethods(TableFormat format) {
   nlohmann::ordered_json json;
   std::string text;
@@ -117,8 +124,8 @@ std::string DescribeMethods(TableFormat format) {
 }  // namespace
 
 Command AddMethods(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("methods", "List codecs, error controls and strategies, with bytes and memory price");
+  CLI::App* command = app.add_subcommand(
+      "methods", "List codecs, error controls, strategies and optimizers, with bytes and memory price");
   CLI::Option* markdown = command->add_flag("--markdown")->description("As the tables in the README");
   CLI::Option* json = command->add_flag("--json")->description("As one JSON object")->excludes(markdown);
   auto run = [=]() -> absl::StatusOr<Answer> {

@@ -10,7 +10,7 @@
 #include "fmt/ranges.h"
 #include "laconic/base/status.h"
 #include "laconic/compressors/spec.h"
-#include "laconic/optim/optimizer.h"
+#include "laconic/optim/distributed_optimizer.h"
 
 namespace laconic::train {
 namespace {
@@ -63,7 +63,7 @@ absl::Status Understand(const RawOptions& raw, Options& options) {
   for (const std::string& spec : options.specs) {
     LACONIC_RETURN_IF_ERROR(Annotate(ParseSpec(spec).status(), fmt::format("\"{}\"", spec)));
   }
-  LACONIC_RETURN_IF_ERROR(Annotate(MakeOptimizer(options.optimizer, {}).status(), "--optimizer"));
+  LACONIC_RETURN_IF_ERROR(Annotate(CanonicalOptimizer(options.optimizer).status(), "--optimizer"));
   LACONIC_ASSIGN_OR_RETURN(const std::string schedule, CompleteSchedule(options.schedule, uint64_t{1} << 40));
   LACONIC_RETURN_IF_ERROR(
       Annotate(LearningRateSchedule::Parse(schedule, options.learning_rate).status(), "--schedule"));
@@ -148,20 +148,31 @@ void AddProblem(CLI::App& app, Options& options, RawOptions& raw) {
   app.add_option("--seed", options.seed, "Of weights, samples and codecs")->capture_default_str()->group(group);
 }
 
+// "sgd(momentum=, nesterov=) | adamw(beta1=)", from the library's table.
+std::string KnownOptimizers() {
+  std::string text;
+  for (const OptimizerInfo& info : OptimizerTable()) {
+    text += fmt::format("{}{}(", text.empty() ? "" : " | ", info.name);
+    for (size_t i = 0; i < info.parameters.size(); ++i) {
+      text += fmt::format("{}{}=", i == 0 ? "" : ", ", info.parameters[i].key);
+    }
+    text += ")";
+  }
+  return text;
+}
+
 void AddMethod(CLI::App& app, Options& options, RawOptions& raw) {
   const char* group = "Method";
   CLI::Option* spec =
-      app.add_option("--spec", raw.spec, "How gradients are compressed: codec+error control+strategy, or \"dense\"")
+      app.add_option("--spec", raw.spec,
+                     "How gradients are compressed: codec+error control+strategy, or \"dense\" (default of 1-bit "
+                     "optimizers: what their papers use)")
           ->capture_default_str()
           ->group(group);
   app.add_option("--compare", raw.compare, "Runs each of these specs from the same start and prints one table")
       ->excludes(spec)
       ->group(group);
-  app.add_option("--optimizer", options.optimizer,
-                 "sgd(momentum=, nesterov=, weight_decay=) | adamw(beta1=, beta2=, "
-                 "eps=, weight_decay=)")
-      ->capture_default_str()
-      ->group(group);
+  app.add_option("--optimizer", options.optimizer, KnownOptimizers())->capture_default_str()->group(group);
   app.add_option("--lr", options.learning_rate, "Learning rate")->capture_default_str()->group(group);
   app.add_option("--schedule", options.schedule,
                  "constant | step(every=, factor=) | linear(final=) | cosine(final=), each with warmup=STEPS")
@@ -285,7 +296,11 @@ ParsedOptions ParseOptions(int argc, const char* const* argv) {
     return {std::nullopt, app.exit(error) == 0 ? 0 : 1};
   }
   if (app.count("--ranks") > 0) options.ranks = raw.ranks;
-  if (app.count("--spec") > 0) raw.compare.clear();
+  if (app.count("--spec") > 0) {
+    raw.compare.clear();
+  } else if (const auto of_optimizer = DefaultSpec(options.optimizer); of_optimizer.ok() && !of_optimizer->empty()) {
+    raw.spec = *of_optimizer;
+  }
   if (const absl::Status status = Understand(raw, options); !status.ok()) {
     fmt::print(stderr, "train: {}\n", std::string(status.message()));
     return {std::nullopt, 1};

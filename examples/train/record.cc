@@ -83,6 +83,7 @@ void MetricsFile::Write(const std::string& spec, const StepFigures& figures, con
       {"step", report.step},
       {"loss", figures.loss},
       {"learning_rate", figures.learning_rate},
+      {"phase", report.phase},
       {"skipped", report.skipped},
       {"logical_bytes", report.logical_bytes},
       {"wire_bytes", report.wire_bytes_sent},

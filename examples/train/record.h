@@ -68,7 +68,7 @@ class MetricsFile {
 // One finished run.
 struct RunResult {
   std::string spec;
-  std::string description;  // GradientSync::Describe
+  std::string description;  // DistributedOptimizer::Describe
   TestFigures test;
   double final_loss = 0;  // of the last minibatch of this rank
   uint64_t weight_hash = 0;

@@ -6,15 +6,8 @@
 namespace laconic::train {
 
 absl::Status SaveRun(Communicator& comm, const std::string& folder, uint64_t steps, const std::string& fingerprint,
-                     std::span<const Parameter> parameters, const Optimizer& optimizer, const GradientSync& sync) {
-  return SaveCheckpoint(comm, folder, steps, fingerprint, [&](StateWriter& out) {
-    StateWriter weights = out.Scope("weights");
-    for (const Parameter& parameter : parameters) weights.Floats(parameter.name, parameter.weights, parameter.shape);
-    StateWriter optimizer_state = out.Scope("optimizer");
-    optimizer.Save(optimizer_state);
-    StateWriter sync_state = out.Scope("sync");
-    sync.Save(sync_state);
-  });
+                     const DistributedOptimizer& optimizer) {
+  return SaveCheckpoint(comm, folder, steps, fingerprint, [&](StateWriter& out) { optimizer.Save(out); });
 }
 
 absl::StatusOr<SavedRun> ReadRun(const std::string& folder, const std::string& fingerprint) {
@@ -31,18 +24,10 @@ absl::StatusOr<SavedRun> ReadRun(const std::string& folder, const std::string& f
   return saved;
 }
 
-absl::Status RestoreModel(const SavedRun& saved, std::span<const Parameter> parameters, Optimizer& optimizer) {
-  const StateReader in(&saved.ranks.front());
-  for (const Parameter& parameter : parameters) {
-    LACONIC_RETURN_IF_ERROR(in.Scope("weights").Floats(parameter.name, parameter.weights));
-  }
-  return optimizer.Load(in.Scope("optimizer"));
-}
-
-absl::Status RestoreSync(const SavedRun& saved, ReshardRule rule, GradientSync& sync) {
+absl::Status RestoreRun(const SavedRun& saved, ReshardRule rule, DistributedOptimizer& optimizer) {
   std::vector<StateReader> readers;
-  for (const StateArchive& archive : saved.ranks) readers.push_back(StateReader(&archive).Scope("sync"));
-  return sync.Load(readers, rule);
+  for (const StateArchive& archive : saved.ranks) readers.emplace_back(&archive);
+  return optimizer.Load(readers, rule);
 }
 
 }  // namespace laconic::train

@@ -113,7 +113,7 @@ TEST(MakeOptimizer, Specs_PrintBackCanonically) {
 
 TEST(MakeOptimizer, BadSpecs_NameColumnAndWhatIsAccepted) {
   const auto message = [](std::string_view spec) { return std::string(MakeOptimizer(spec, {}).status().message()); };
-  EXPECT_THAT(message("adam"), HasSubstr("known are sgd and adamw"));
+  EXPECT_THAT(message("adam"), HasSubstr("known are sgd, adamw, lamb"));
   EXPECT_THAT(message("sgd(momentun=0.9)"), HasSubstr("column 5"));
   EXPECT_THAT(message("sgd(momentun=0.9)"), HasSubstr("momentum"));
   for (const char* spec : {"sgd(momentum=1)", "sgd(momentum=-0.1)", "sgd(momentum=0.99999999999)", "sgd(nesterov=yes)",

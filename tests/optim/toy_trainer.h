@@ -12,7 +12,7 @@
 #include "laconic/base/rng.h"
 #include "laconic/base/status.h"
 #include "laconic/comm/transport/in_process.h"
-#include "laconic/optim/gradient_sync.h"
+#include "laconic/optim/distributed_optimizer.h"
 
 namespace laconic::testing {
 
@@ -60,6 +60,13 @@ class ToyTrainer {
       for (size_t i = 0; i < direction.size(); ++i) weights_[t][i] -= learning_rate * direction[i];
     }
     return absl::OkStatus();
+  }
+
+  absl::Status Step(DistributedOptimizer& optimizer, uint64_t step, double learning_rate) {
+    optimizer.Begin({.step = step, .learning_rate = learning_rate});
+    Backward(step);
+    for (size_t t = parameters.size(); t-- > 0;) optimizer.MarkReady(TensorId{static_cast<uint32_t>(t)});
+    return optimizer.Finish();
   }
 
   std::vector<float> AllWeights() const {

@@ -50,6 +50,7 @@ struct GradientSyncOptions {
 // The last finished step on this rank. Bytes count what was handed to the transport, headers and agreement included.
 struct StepReport {
   uint64_t step = 0;
+  std::string_view phase;  // a DistributedOptimizer's: "warm-up", "compressed"; empty where there is but one
   bool skipped = false;
   std::string skip_reason;        // empty unless skipped
   uint64_t zeroed_elements = 0;   // NonFinitePolicy::kZero
@@ -86,6 +87,10 @@ class GradientSync {
   // Marks what is not marked yet, waits for all buckets, and makes the step real on success. On an error nothing has
   // changed and directions are unspecified; transport errors are final.
   virtual absl::Status Finish() = 0;
+
+  // Between two steps: errors, shifts and momenta to zero on this rank, as at the start. All ranks do it alike. For
+  // when the gradients' place is taken by something of another kind. A warm start stays.
+  virtual void ResetState() = 0;
 
   // The direction to step along, equal bits on all ranks; zeros after a skipped step. Valid until the next Begin.
   virtual std::span<const float> direction(TensorId id) const = 0;

@@ -55,8 +55,36 @@ struct AdamWOptions {
 };
 std::unique_ptr<Optimizer> MakeAdamW(const AdamWOptions& options, std::span<const Parameter> parameters);
 
+// How Adam's moments become a step, in what is made from it.
+//   kAdamW      u = (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps);  w <- w - lr (u + weight_decay w): bias-corrected.
+//   kPublished  u = m / (sqrt(v) + eps), otherwise alike: without bias correction, as the 1-bit optimizers' own code.
+enum class AdamForm { kAdamW, kPublished };
+
+// LAMB (You et al. 2020, arXiv 1904.00962, Algorithm 2): Adam's step, decay included, with a length of its own for each
+// tensor, w <- w - lr trust (u + weight_decay w), trust = |w| / |u + weight_decay w| clipped; 1 where either is zero.
+struct LambOptions {
+  AdamWOptions adam;
+  AdamForm form = AdamForm::kAdamW;
+  float least_ratio = 0.01f, largest_ratio = 10;  // what trust is clipped to
+};
+std::unique_ptr<Optimizer> MakeLamb(const LambOptions& options, std::span<const Parameter> parameters);
+
+// A named optimizer, as help texts and the README show it.
+struct OptimizerInfo {
+  std::string name;
+  std::string summary;
+  std::string travels;  // what ranks tell each other: "gradients"
+  std::string keeps;    // the memory price, one float per element each: "m, v"
+  std::string source;
+  std::vector<ParameterInfo> parameters;
+  std::string default_spec;  // how its source compresses what travels; empty: gradients, by whatever the user takes
+};
+// sgd, adamw, lamb.
+std::span<const OptimizerInfo> ElementwiseOptimizers();
+
 // "sgd(momentum=0.9, nesterov=true, weight_decay=1e-4)", "adamw(beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01)".
 absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(std::string_view spec, std::span<const Parameter> parameters);
+absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(const SpecCall& call, std::span<const Parameter> parameters);
 
 // A learning rate for every step; a pure function of the step, so nothing is saved.
 //   constant | step(every=1000, factor=0.1) | linear(total=N, final=0) | cosine(total=N, final=0), each with warmup=N
