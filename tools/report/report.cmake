@@ -1,5 +1,6 @@
 # The subcommand report, whose page holds its style, its script and uPlot.
-target_sources(laconic_tools PRIVATE report/charts.cc report/page.cc report/report.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
+target_sources(laconic_tools PRIVATE report/charts.cc report/page.cc report/report.cc
+  report/runs.cc report/svg.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
 
 # uPlot draws the charts of reports and travels inside them (MIT, https://github.com/leeoniya/uPlot). Without it reports keep
 # their tables and say so. scripts/install_deps.sh puts it into build/npm.
