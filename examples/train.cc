@@ -34,6 +34,7 @@ namespace laconic::train {
 namespace {
 
 constexpr int kMaxSkippedInARow = 50;  // more mean that training has diverged
+constexpr uint64_t kCurvePoints = 100;
 
 nn::ModelOptions ModelFor(const Options& options, const nn::Dataset& data, int rank) {
   const bool mismatch = rank == options.faults.shape_mismatch_rank;
@@ -104,6 +105,8 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
 
   Progress progress(comm.rank() == 0, spec, saved.steps, plan.total);
   Totals totals;
+  Curve curve(saved.steps, plan.total,
+              options.curve_every > 0 ? options.curve_every : std::max<uint64_t>(1, plan.total / kCurvePoints));
   StepFigures figures;
   int skipped_in_a_row = 0;
   for (uint64_t t = saved.steps; t < plan.total; ++t) {
@@ -133,6 +136,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     figures.learning_rate = step.learning_rate;
     const StepReport& report = optimizer->report();
     totals.Add(figures, report);
+    curve.Add(t, figures.loss, report);
     metrics.Write(spec, figures, report);
     progress.Step(t + 1, figures.loss);
     if (report.skipped) {
@@ -158,10 +162,16 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   }
 
   LACONIC_RETURN_IF_ERROR(optimizer->Synchronize());
-  RunResult result = {.spec = spec, .description = optimizer->Describe(), .final_loss = figures.loss};
+  RunResult result = {.spec = spec,
+                      .optimizer = options.optimizer,
+                      .label = options.label,
+                      .seed = options.seed,
+                      .description = optimizer->Describe(),
+                      .final_loss = figures.loss};
   LACONIC_ASSIGN_OR_RETURN(result.test, EvaluateOn(data.test, options.batch, *model, comm));
   LACONIC_ASSIGN_OR_RETURN(result.weight_hash, AgreedWeightHash(comm, model->weights()));
   LACONIC_ASSIGN_OR_RETURN(result.totals, MeanOverRanks(comm, totals));
+  LACONIC_ASSIGN_OR_RETURN(result.curve, curve.MeanOverRanks(comm));
   return result;
 }
 

@@ -20,14 +20,13 @@ class LogisticRegression final : public Problem {
   LogisticRegression(std::vector<float> images, size_t features)
       : Problem({.ranks = kClasses, .elements = features * kClasses}),
         images_(std::move(images)),
-        features_(features),
-        scores_(kClasses, std::vector<float>(kImages * kClasses)) {}
+        features_(features) {}
 
   // (1/200) X_i^T (softmax(X_i W) - Y_i) + 0.01 W
   void Gradient(const Place& place, std::span<const float> x, std::span<float> gradient) const override {
     const size_t rank = static_cast<size_t>(place.rank);
     const float* images = images_.data() + rank * kImages * features_;
-    std::vector<float>& scores = scores_[rank];
+    std::vector<float> scores(kImages * kClasses);
     nn::Multiply(kImages, kClasses, features_, {images, features_}, {x.data(), kClasses},
                  {.data = scores.data(), .stride = kClasses});
     for (size_t image = 0; image < kImages; ++image) {
@@ -58,7 +57,6 @@ class LogisticRegression final : public Problem {
  private:
   const std::vector<float> images_;
   const size_t features_;
-  mutable std::vector<std::vector<float>> scores_;  // of each rank, which works on its own only
 };
 
 }  // namespace

@@ -24,7 +24,7 @@ class Problem {
   const Size& size() const { return size_; }
 
   virtual float Start() const { return 0; }  // every element of x at step 0
-  // What rank `rank` sees of the gradient of its f_i at x. Different ranks may ask at once.
+  // What rank `rank` sees of the gradient of its f_i at x. Thread-safe.
   //   x, gradient: size().elements floats.
   struct Place {
     int rank = 0;
@@ -32,7 +32,7 @@ class Problem {
     uint64_t step = 0;
   };
   virtual void Gradient(const Place& place, std::span<const float> x, std::span<float> gradient) const = 0;
-  // How far x is from the answer: |grad f(x)|^2 or |x - x*|^2, as the maker says. One thread at a time.
+  // How far x is from the answer: |grad f(x)|^2 or |x - x*|^2, as the maker says. Thread-safe.
   virtual double Measure(size_t replica, std::span<const float> x) const = 0;
 
  private:

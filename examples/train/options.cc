@@ -102,6 +102,9 @@ absl::Status Understand(const RawOptions& raw, Options& options) {
   if (options.compare && !options.checkpoint.empty()) {
     return absl::InvalidArgumentError("--checkpoint is for one spec; --compare runs several");
   }
+  if (options.compare && !options.label.empty()) {
+    return absl::InvalidArgumentError("--label is for one spec; --compare runs several");
+  }
   if (options.checkpoint.empty() && (options.resume || options.checkpoint_every > 0)) {
     return absl::InvalidArgumentError("--resume and --checkpoint-every need --checkpoint FOLDER");
   }
@@ -236,7 +239,12 @@ void AddFiles(CLI::App& app, Options& options, RawOptions& raw) {
       ->check(CLI::IsMember({"none", "mean", "reset"}))
       ->group(group);
   app.add_option("--metrics", options.metrics, "One JSON object for each step of rank 0")->group(group);
-  app.add_option("--json", options.json, "The final table as JSON")->group(group);
+  app.add_option("--json", options.json, "The final table and the loss curves as JSON, for laconic report")
+      ->group(group);
+  app.add_option("--label", options.label, "What the run is called there [the spec]")->group(group);
+  app.add_option("--curve-every", options.curve_every, "Steps between two points of a curve [a hundredth of all]")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
 }
 
 void AddFaults(CLI::App& app, Options& options, RawOptions& raw) {

@@ -58,6 +58,8 @@ struct Options {
   ReshardRule reshard = ReshardRule::kNone;
   std::string metrics;
   std::string json;
+  std::string label;         // of the runs in `json`; empty: the spec
+  uint64_t curve_every = 0;  // steps between two points of the loss curve in `json`; 0: about 100 points
 
   Faults faults;
 

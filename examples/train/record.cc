@@ -66,6 +66,40 @@ absl::StatusOr<Totals> MeanOverRanks(Communicator& comm, const Totals& own) {
   return std::bit_cast<Totals>(mean);
 }
 
+Curve::Curve(uint64_t first_step, uint64_t total_steps, uint64_t steps_per_point)
+    : first_step_(first_step),
+      steps_per_point_(steps_per_point),
+      points_((total_steps - std::min(first_step, total_steps) + steps_per_point - 1) / steps_per_point) {}
+
+void Curve::Add(uint64_t step, double loss, const StepReport& report) {
+  wire_bytes_ += static_cast<double>(report.wire_bytes_sent);
+  Point& point = points_[(step - first_step_) / steps_per_point_];
+  point.step = static_cast<double>(step + 1);
+  point.wire_bytes = wire_bytes_;
+  if (report.skipped) return;
+  point.loss_sum += loss;
+  point.losses += 1;
+}
+
+absl::StatusOr<Curve::Points> Curve::MeanOverRanks(Communicator& comm) const {
+  const size_t ranks = static_cast<size_t>(comm.size());
+  std::vector<Point> all(ranks * points_.size());
+  LACONIC_RETURN_IF_ERROR(Allgather(comm, std::as_bytes(std::span(points_)), std::as_writable_bytes(std::span(all))));
+  Points mean;
+  for (size_t i = 0; i < points_.size(); ++i) {
+    double loss = 0, losses = 0, wire_bytes = 0;
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      const Point& point = all[rank * points_.size() + i];
+      loss += point.loss_sum, losses += point.losses, wire_bytes += point.wire_bytes;
+    }
+    if (losses == 0) continue;
+    mean.step.push_back(points_[i].step);
+    mean.loss.push_back(loss / losses);
+    mean.wire_bytes.push_back(wire_bytes / static_cast<double>(ranks));
+  }
+  return mean;
+}
+
 absl::StatusOr<MetricsFile> MetricsFile::Open(const std::string& path, bool append) {
   MetricsFile metrics;
   if (path.empty()) return metrics;
@@ -138,6 +172,9 @@ absl::Status WriteJson(const std::string& path, std::span<const RunResult> resul
   for (const RunResult& result : results) {
     const Totals& t = result.totals;
     Json run = {{"spec", result.spec},
+                {"label", result.label.empty() ? result.spec : result.label},
+                {"optimizer", result.optimizer},
+                {"seed", result.seed},
                 {"description", result.description},
                 {"test_accuracy", result.test.accuracy},
                 {"test_loss", result.test.loss},
@@ -158,6 +195,13 @@ absl::Status WriteJson(const std::string& path, std::span<const RunResult> resul
                 {"mean_relative_error", Ratio(t.relative_error_sum, t.steps)},
                 {"error_norm", t.error_norm}};
     if (const std::optional<double> gain = CommunicationSpeedUp(result, dense)) run["communication_speed_up"] = *gain;
+    const Curve::Points& curve = result.curve;
+    if (curve.step.size() > 1) {  // what a step costs in the end, when any warm-up is over
+      const size_t last = curve.step.size() - 1;
+      run["last_step_wire_bytes"] =
+          Ratio(curve.wire_bytes[last] - curve.wire_bytes[last - 1], curve.step[last] - curve.step[last - 1]);
+    }
+    run["curve"] = {{"step", curve.step}, {"loss", curve.loss}, {"wire_bytes", curve.wire_bytes}};
     runs.push_back(std::move(run));
   }
   const std::string text = Json{{"runs", runs}}.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -48,6 +48,30 @@ struct Totals {
 // Collective.
 absl::StatusOr<Totals> MeanOverRanks(Communicator& comm, const Totals& own);
 
+// How the training loss fell and what it cost, one point for every so many steps. Skipped steps have no loss.
+class Curve {
+ public:
+  // Room for all points is made here. first_step: of this process; what came before a resume is not in the curve.
+  Curve(uint64_t first_step, uint64_t total_steps, uint64_t steps_per_point);
+  void Add(uint64_t step, double loss, const StepReport& report);
+
+  struct Points {
+    std::vector<double> step;        // steps done
+    std::vector<double> loss;        // mean over the point's steps and over ranks, nats
+    std::vector<double> wire_bytes;  // sent until then by one rank, mean over ranks
+  };
+  // Collective.
+  absl::StatusOr<Points> MeanOverRanks(Communicator& comm) const;
+
+ private:
+  struct Point {
+    double step = 0, loss_sum = 0, losses = 0, wire_bytes = 0;
+  };
+  const uint64_t first_step_, steps_per_point_;
+  double wire_bytes_ = 0;
+  std::vector<Point> points_;
+};
+
 // Communication time that did not hold up the trainer.
 double HiddenSeconds(const StepReport& report);
 
@@ -68,11 +92,15 @@ class MetricsFile {
 // One finished run.
 struct RunResult {
   std::string spec;
+  std::string optimizer;
+  std::string label;  // empty: the spec
+  uint64_t seed = 0;
   std::string description;  // DistributedOptimizer::Describe
   TestFigures test;
   double final_loss = 0;  // of the last minibatch of this rank
   uint64_t weight_hash = 0;
   Totals totals;  // means over ranks
+  Curve::Points curve;
 };
 
 // The final table for people, and for programs.

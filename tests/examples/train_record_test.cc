@@ -69,6 +69,26 @@ TEST(Totals, Add_SplitsAStepIntoComputingAndWaiting) {
   EXPECT_EQ(HiddenSeconds(report), 3);
 }
 
+TEST(Curve, Points_AreMeansOverStepsAndRanksWithoutSkippedOnes) {
+  Curve::Points points;
+  ASSERT_THAT(RunInProcess(2,
+                           [&](std::unique_ptr<Transport> transport) -> absl::Status {
+                             Communicator comm(std::move(transport));
+                             Curve curve(/*first_step=*/4, /*total_steps=*/7, /*steps_per_point=*/2);
+                             const double rank = comm.rank();
+                             curve.Add(4, 1 + rank, {.wire_bytes_sent = 10});
+                             curve.Add(5, 100, {.skipped = true, .wire_bytes_sent = 1});
+                             curve.Add(6, 8, {.wire_bytes_sent = 10});
+                             const auto mean = curve.MeanOverRanks(comm);
+                             if (mean.ok() && comm.rank() == 0) points = *mean;
+                             return mean.status();
+                           }),
+              IsOk());
+  EXPECT_THAT(points.step, testing::ElementsAre(6, 7));
+  EXPECT_THAT(points.loss, testing::ElementsAre(1.5, 8));
+  EXPECT_THAT(points.wire_bytes, testing::ElementsAre(11, 21));
+}
+
 using Metrics = TemporaryFolder;
 
 TEST_F(Metrics, Steps_AreOneJsonObjectALineAndAppendToAResumedRun) {

@@ -1,5 +1,6 @@
 # plan, report and compare.
-laconic_test(decide_test SOURCES compare_test.cc plan_step_test.cc plan_tensors_test.cc report_test.cc result_file_test.cc
+laconic_test(decide_test SOURCES compare_test.cc plan_step_test.cc plan_tensors_test.cc report_test.cc
+  result_file_test.cc runs_test.cc
   LIBS laconic_tools)
 add_test(NAME tools_decide COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/decide.sh $<TARGET_FILE:laconic_tool>
   ${CMAKE_CURRENT_SOURCE_DIR}/data ${PROJECT_SOURCE_DIR}/tools/models)

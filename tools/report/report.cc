@@ -56,10 +56,10 @@ std::string TitleOf(const std::string& key) {
 }
 
 absl::StatusOr<Answer> ShowRuns(const Flags& flags) {
-  std::vector<Run> runs;
+  std::vector<RunRecord> runs;
   for (const std::string& input : flags.inputs) {
-    LACONIC_ASSIGN_OR_RETURN(const std::vector<Run> more, ReadRuns(input));
-    for (const Run& run : more) {
+    LACONIC_ASSIGN_OR_RETURN(const std::vector<RunRecord> more, ReadRuns(input));
+    for (const RunRecord& run : more) {
       const bool wanted =
           flags.cases.empty() || std::find(flags.cases.begin(), flags.cases.end(), run.where) != flags.cases.end();
       if (wanted) runs.push_back(run);

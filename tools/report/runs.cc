@@ -14,9 +14,9 @@ namespace {
 
 using Json = nlohmann::json;
 
-absl::StatusOr<Run> ParseRun(const Json& json) {
+absl::StatusOr<RunRecord> ParseRun(const Json& json) {
   if (!json.is_object()) return absl::InvalidArgumentError("is no object");
-  Run run;
+  RunRecord run;
   for (const auto& [key, value] : json.items()) {
     if (value.is_number()) run.figures[key] = value.get<double>();
     if (value == "diverged") run.figures[key] = std::numeric_limits<double>::infinity();
@@ -50,11 +50,11 @@ absl::StatusOr<Run> ParseRun(const Json& json) {
 // Runs that differ in their seeds only, in the order in which the first of each comes.
 struct Group {
   std::string label, where;
-  std::vector<const Run*> runs;
+  std::vector<const RunRecord*> runs;
 };
-std::vector<Group> GroupsOf(std::span<const Run> runs) {
+std::vector<Group> GroupsOf(std::span<const RunRecord> runs) {
   std::vector<Group> groups;
-  for (const Run& run : runs) {
+  for (const RunRecord& run : runs) {
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const Group& g) { return g.label == run.label && g.where == run.where; });
     if (group == groups.end()) group = groups.insert(groups.end(), {run.label, run.where, {}});
@@ -93,7 +93,7 @@ std::vector<PlotPoint> CurveOf(const Group& group, std::string_view x, std::stri
   std::vector<PlotPoint> points;
   for (size_t i = 0;; ++i) {
     std::vector<double> xs, ys;
-    for (const Run* run : group.runs) {
+    for (const RunRecord* run : group.runs) {
       const auto at_x = run->curve.find(x), at_y = run->curve.find(y);
       if (at_x == run->curve.end() || at_y == run->curve.end() || i >= at_x->second.size()) continue;
       xs.push_back(at_x->second[i]);
@@ -106,7 +106,7 @@ std::vector<PlotPoint> CurveOf(const Group& group, std::string_view x, std::stri
 
 std::vector<double> FigureOf(const Group& group, std::string_view key) {
   std::vector<double> values;
-  for (const Run* run : group.runs) {
+  for (const RunRecord* run : group.runs) {
     if (const auto found = run->figures.find(key); found != run->figures.end()) values.push_back(found->second);
   }
   return values;
@@ -136,23 +136,23 @@ std::string Cell(const std::vector<double>& values, std::string_view figure, con
 
 }  // namespace
 
-absl::StatusOr<std::vector<Run>> ReadRuns(const std::string& path) {
+absl::StatusOr<std::vector<RunRecord>> ReadRuns(const std::string& path) {
   std::ifstream in(path);
   if (!in) return absl::NotFoundError(fmt::format("{} cannot be read", path));
   const Json json = Json::parse(in, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("runs") || !json["runs"].is_array()) {
     return absl::InvalidArgumentError(fmt::format("{}: no JSON with \"runs\" (train --json writes one)", path));
   }
-  std::vector<Run> runs;
+  std::vector<RunRecord> runs;
   for (const Json& run : json["runs"]) {
-    absl::StatusOr<Run> parsed = ParseRun(run);
+    absl::StatusOr<RunRecord> parsed = ParseRun(run);
     if (!parsed.ok()) return Annotate(parsed.status(), fmt::format("{}: run {}", path, runs.size()));
     runs.push_back(*std::move(parsed));
   }
   return runs;
 }
 
-absl::StatusOr<std::vector<PlotLine>> LinesOf(std::span<const Run> runs, std::string_view x, std::string_view y) {
+absl::StatusOr<std::vector<PlotLine>> LinesOf(std::span<const RunRecord> runs, std::string_view x, std::string_view y) {
   const std::vector<Group> groups = GroupsOf(runs);
   std::vector<PlotLine> curves, figures;
   const bool cases = Different(groups, &Group::where).size() > 1;
@@ -177,7 +177,7 @@ absl::StatusOr<std::vector<PlotLine>> LinesOf(std::span<const Run> runs, std::st
   return curves.empty() ? figures : curves;
 }
 
-absl::StatusOr<std::string> TableOf(std::span<const Run> runs, std::span<const std::string> figures,
+absl::StatusOr<std::string> TableOf(std::span<const RunRecord> runs, std::span<const std::string> figures,
                                     std::string_view against) {
   const std::vector<Group> groups = GroupsOf(runs);
   const std::vector<std::string> labels = Different(groups, &Group::label), cases = Different(groups, &Group::where);
@@ -191,7 +191,7 @@ absl::StatusOr<std::string> TableOf(std::span<const Run> runs, std::span<const s
     return std::vector<double>();
   };
   for (const std::string& figure : figures) {
-    if (std::none_of(runs.begin(), runs.end(), [&](const Run& run) { return run.figures.contains(figure); })) {
+    if (std::none_of(runs.begin(), runs.end(), [&](const RunRecord& run) { return run.figures.contains(figure); })) {
       return absl::InvalidArgumentError(fmt::format("no run has a figure \"{}\"", figure));
     }
   }

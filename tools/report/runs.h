@@ -16,7 +16,7 @@
 
 namespace laconic::tools {
 
-struct Run {
+struct RunRecord {
   std::string label;  // the method; the spec where the file gives no label
   std::string where;  // "case": what else differs; may be empty
   double seed = 0;
@@ -25,19 +25,19 @@ struct Run {
 };
 
 // NotFound; InvalidArgument, naming file and run, for what is no such file.
-absl::StatusOr<std::vector<Run>> ReadRuns(const std::string& path);
+absl::StatusOr<std::vector<RunRecord>> ReadRuns(const std::string& path);
 
 // One line for each label (and case, where there are several), in the order of the runs. Where the runs have curves
 // with x and y, a line's points are the means over seeds of the curves' i-th points, and the band goes from the least
 // to the largest; otherwise x and y are figures, and runs of equal x are one point. InvalidArgument when no run has
 // both.
-absl::StatusOr<std::vector<PlotLine>> LinesOf(std::span<const Run> runs, std::string_view x, std::string_view y);
+absl::StatusOr<std::vector<PlotLine>> LinesOf(std::span<const RunRecord> runs, std::string_view x, std::string_view y);
 
 // A Markdown table: a row for each label, and for each case a column for each of the figures: mean and standard
 // deviation over seeds. "..._bytes" are in MB and "...accuracy" in per cent. against: a label, with which the others
 // are compared ("32.0x fewer" of bytes, "+0.4 %" of anything else); may be empty. InvalidArgument for a figure that no
 // run has or a label that there is not.
-absl::StatusOr<std::string> TableOf(std::span<const Run> runs, std::span<const std::string> figures,
+absl::StatusOr<std::string> TableOf(std::span<const RunRecord> runs, std::span<const std::string> figures,
                                     std::string_view against);
 
 }  // namespace laconic::tools
