@@ -112,7 +112,10 @@ std::string Grid(const Plot& plot, const Axis& x, const Axis& y, double right) {
   return svg;
 }
 
-std::string Line(const std::vector<PlotPoint>& points, const Axis& x, const Axis& y, const char* colour) {
+// The index-th line; those after the last colour take the colours again and are dashed.
+std::string Line(const std::vector<PlotPoint>& points, const Axis& x, const Axis& y, size_t index) {
+  const char* colour = kColours[index % kColours.size()];
+  const char* dashes = index < kColours.size() ? "" : " stroke-dasharray=\"7 4\"";
   std::string there, back, path, dots;
   bool band = false;
   for (const PlotPoint& point : points) {
@@ -128,7 +131,7 @@ std::string Line(const std::vector<PlotPoint>& points, const Axis& x, const Axis
   }
   std::string svg;
   if (band) svg += fmt::format("<polygon class=\"band\" fill=\"{}\" points=\"{}{}\"/>\n", colour, there, back);
-  return svg + fmt::format("<polyline class=\"line\" stroke=\"{}\" points=\"{}\"/>\n", colour, path) + dots;
+  return svg + fmt::format("<polyline class=\"line\" stroke=\"{}\"{} points=\"{}\"/>\n", colour, dashes, path) + dots;
 }
 
 // The heights of labels that want to be at `wanted`: in their order, kLabelHeight apart, as near as a sweep down and
@@ -201,7 +204,7 @@ std::string SvgOf(const Plot& plot) {
   svg += Grid(plot, x, y, right);
   std::vector<double> ends;
   for (size_t i = 0; i < shown.size(); ++i) {
-    if (!shown[i].empty()) svg += Line(shown[i], x, y, kColours[i % kColours.size()]);
+    if (!shown[i].empty()) svg += Line(shown[i], x, y, i);
     ends.push_back(shown[i].empty() ? kTop : y.At(shown[i].back().y));
   }
   const std::vector<double> heights = Spread(ends);

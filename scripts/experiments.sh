@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The papers' claims, tried on data that is at hand: one name an experiment, each with seeds and spread, a table, JSON and a plot.
+# docs/experiments.md has the results and what the papers say.
+#
+#   scripts/experiments.sh [options] [name...]       all of them when none is named
+#     --list              the names, one a line, and what each tries
+#     --quick             a few steps of each: that it runs, not what it shows
+#     --seeds 1,2,3       one run of every method for each
+#     -o FOLDER           where JSON, tables and plots go (build/experiments); a run whose JSON is there is not made again
+#     --publish           also copy tables and plots to docs/figures
+#     --bin FOLDER        a build with the trainer and tools (build/release; built when it is not there)
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+self=$root/scripts/experiments.sh
+
+mapfile -t all < <(sed -n 's/^experiment_\([a-z_]*\)() {  # .*/\1/p' "$self" | tr _ -)
+quick='' seeds=1,2,3 output=$root/build/experiments publish='' bin=$root/build/release names=()
+fail() { echo "experiments: $*" >&2; exit 2; }
+while (($#)); do
+  case $1 in
+    -h | --help) sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
+    --list) sed -n 's/^experiment_\([a-z_]*\)() {  # /\1: /p' "$self"; exit 0 ;;
+    --quick) quick=yes seeds=1 ;;
+    --publish) publish=yes ;;
+    --seeds | -o | --bin) [[ $# -ge 2 ]] || fail "$1 needs a value"
+      case $1 in --seeds) seeds=$2 ;; -o) output=$(realpath -m "$2") ;; --bin) bin=$(realpath "$2") ;; esac
+      shift ;;
+    -*) fail "unknown option $1; --help lists them" ;;
+    *) [[ " ${all[*]} " == *" $1 "* ]] || fail "unknown experiment $1; there are ${all[*]}"
+      names+=("$1") ;;
+  esac
+  shift
+done
+[[ ${#names[@]} -gt 0 ]] || names=("${all[@]}")
+
+cd "$root"
+train=$bin/examples/train econtrol=$bin/examples/econtrol laconic=$bin/tools/laconic
+if [[ ! -x $train || ! -x $econtrol || ! -x $laconic ]]; then
+  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, examples/econtrol and tools/laconic"
+  cmake --preset release -DLACONIC_BUILD_TESTS=OFF -DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON --log-level=WARNING
+  cmake --build --preset release --target train econtrol laconic_tool
+fi
+mkdir -p "$output"
+
+# What one experiment leaves: $output/NAME/*.json, $output/NAME.md, $output/NAME.svg.
+name=''
+begin() {  # what is tried
+  echo; echo "== $name: $*"
+  mkdir -p "$output/$name"
+  : >"$output/$name.md"
+}
+table() { "$laconic" report "$output/$name"/*.json --table "$@" | tee -a "$output/$name.md"; }
+plot() { "$laconic" report "$output/$name"/*.json --svg "$output/$name.svg" "$@"; }
+
+# One method, each seed: method LABEL [option of train...], after the options that all methods of the experiment share.
+number=0
+method() {
+  local label=$1 seed json
+  shift
+  number=$((number + 1))  # files sort, and so rows, in the order of the methods
+  for seed in ${seeds//,/ }; do
+    json=$output/$name/$(printf %02d "$number")-$(tr -c 'A-Za-z0-9\n' - <<<"$label")-$seed.json
+    [[ -e $json ]] && continue
+    "$train" "${shared[@]}" --seed "$seed" --label "$label" --json "$json" "$@" >"$json.log" 2>&1 ||
+      { tail -n 5 "$json.log" >&2; rm -f "$json"; fail "$name: $label failed; its log is $json.log"; }
+    rm "$json.log"
+  done
+}
+
+# EControl's own experiments are one program.
+small_problem() {
+  [[ -e $output/$name/runs.json ]] || "$econtrol" "$name" ${quick:+--quick} --json "$output/$name/runs.json" >/dev/null
+}
+
+experiment_least_squares() {  # EControl, EF, EF21 and others where ranks' data differ by zeta
+  begin "synthetic least squares of unequal ranks, top-10 %, noise of variance 1"
+  small_problem
+  table floor
+  local where="n=10 zeta=10"
+  [[ -z $quick ]] || where="n=4 zeta=10"
+  plot --case "$where" --y measure --log-y --title "Least squares, $where, top-10 %" --y-title "|grad f|²"
+}
+
+experiment_noise_floor() {  # EF21's noise floor on equal ranks, and who has none
+  begin "|x|²/2 with noise of three values on 10 equal ranks, top-1 of 2"
+  small_problem
+  table floor
+  plot --x gamma --y floor --log-x --log-y --title "Noise floor, 10 ranks, top-1 of 2" --x-title "learning rate" \
+    --y-title "|grad f|², mean of the last half"
+}
+
+experiment_speed_up() {  # error against the number of ranks
+  begin "heterogeneous quadratic with noise, top-2 of 20, n ranks"
+  small_problem
+  table floor
+  plot --x n --y floor --log-x --log-y --title "Linear speed-up, top-2 of 20" --y-title "|x - x*|², mean of the last half"
+}
+
+experiment_logistic() {  # logistic regression, one class of Fashion-MNIST a rank
+  begin "logistic regression on Fashion-MNIST, one class a rank, top-1 %"
+  small_problem
+  if [[ -n $quick ]]; then table t=20; else table t=100,t=500,t=1000,t=2000,floor; fi
+  plot --y measure --log-y --title "Logistic regression, 10 ranks with one class each, top-1 %" --y-title "|grad f|²"
+}
+
+for name in "${names[@]}"; do
+  number=0 shared=()
+  "experiment_${name//-/_}"
+  if [[ -n $publish ]]; then
+    mkdir -p docs/figures
+    cp "$output/$name.md" docs/figures/
+    [[ ! -e $output/$name.svg ]] || cp "$output/$name.svg" docs/figures/
+  fi
+done
