@@ -10,7 +10,11 @@ namespace laconic {
 namespace {
 
 const std::vector<OptimizerMethod>& Methods() {
-  static const auto* const methods = new std::vector<OptimizerMethod>(SynchronousMethods());
+  static const auto* const methods = [] {
+    auto* all = new std::vector<OptimizerMethod>(SynchronousMethods());
+    for (OptimizerMethod& method : OuterLoopMethods()) all->push_back(std::move(method));
+    return all;
+  }();
   return *methods;
 }
 

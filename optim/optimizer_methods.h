@@ -33,5 +33,7 @@ struct OptimizerMethod {
 
 // GradientSync and then one of the elementwise optimizers, for each of these.
 std::vector<OptimizerMethod> SynchronousMethods();
+// local-sgd, diloco, sparseloco.
+std::vector<OptimizerMethod> OuterLoopMethods();
 
 }  // namespace laconic
