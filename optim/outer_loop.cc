@@ -8,8 +8,8 @@
 // with a the weights of the last exchange, equal on all ranks. momentum = 0 and outer_lr = 1 average the models (local
 // SGD: Stich 2019, arXiv 1805.09767); Nesterov momentum on the outside is DiLoCo (Douillard et al. 2023, arXiv
 // 2311.08105, Algorithm 1); no momentum but chunked top-k under an error that decays, which stands in for it, is
-// SparseLoCo (Sarfi et al. 2025, arXiv 2508.15706). The pseudo-gradient takes the gradient's place in a GradientSync, so
-// every codec, error control and strategy applies. Its errors are in units of the weights, which no learning rate
+// SparseLoCo (Sarfi et al. 2025, arXiv 2508.15706). The pseudo-gradient takes the gradient's place in a GradientSync,
+// so every codec, error control and strategy applies. Its errors are in units of the weights, which no learning rate
 // rescales.
 #include <cmath>
 
@@ -172,33 +172,33 @@ struct Defaults {
 
 OptimizerMethod MethodOf(const Defaults& defaults) {
   OptimizerMethod method;
-  method.info = {.name = std::string(defaults.name),
-                 .summary = std::string(defaults.summary),
-                 .travels = "every `steps` steps, how far the weights have moved",
-                 .keeps = "the inner optimizer's, v, the weights of the last exchange, a buffer",
-                 .source = std::string(defaults.source),
-                 .parameters = {{"inner", "an optimizer", std::string(defaults.inner), "what each rank steps with alone"},
-                                {"steps", "1..", fmt::format("{}", defaults.steps), "inner steps between exchanges"},
-                                {"outer_lr", "number in (0, 10]", FormatNumber(defaults.outer_lr),
-                                 "length of the step along the mean; 1 without momentum: the mean of the models"},
-                                {"momentum", "number in [0, 1)", FormatNumber(defaults.momentum),
-                                 "Nesterov momentum of the outer step"}},
-                 .default_spec = std::string(defaults.spec)};
+  method.info = {
+      .name = std::string(defaults.name),
+      .summary = std::string(defaults.summary),
+      .travels = "every `steps` steps, how far the weights have moved",
+      .keeps = "the inner optimizer's, v, the weights of the last exchange, a buffer",
+      .source = std::string(defaults.source),
+      .parameters = {{"inner", "an optimizer", std::string(defaults.inner), "what each rank steps with alone"},
+                     {"steps", "1..", fmt::format("{}", defaults.steps), "inner steps between exchanges"},
+                     {"outer_lr", "number in (0, 10]", FormatNumber(defaults.outer_lr),
+                      "length of the step along the mean; 1 without momentum: the mean of the models"},
+                     {"momentum", "number in [0, 1)", FormatNumber(defaults.momentum),
+                      "Nesterov momentum of the outer step"}},
+      .default_spec = std::string(defaults.spec)};
   method.parse = [info = method.info, defaults](const SpecCall& call) -> absl::StatusOr<ParsedOptimizer> {
     SpecArguments arguments(call, info.parameters);
     OuterLoopOptions options{.name = info.name, .inner = {}};
     LACONIC_ASSIGN_OR_RETURN(options.inner, ParseSpecCall(defaults.inner));
     if (const SpecCall* inner = arguments.Call("inner"); inner != nullptr) options.inner = *inner;
-    options.steps = static_cast<uint64_t>(
-        arguments.Integer("steps", static_cast<int64_t>(defaults.steps), 1, int64_t{1} << 40));
+    options.steps =
+        static_cast<uint64_t>(arguments.Integer("steps", static_cast<int64_t>(defaults.steps), 1, int64_t{1} << 40));
     options.outer_lr = arguments.Number("outer_lr", defaults.outer_lr, 1e-9, 10);
     options.momentum =
         static_cast<float>(arguments.Number("momentum", defaults.momentum, 0, std::nextafter(1.0f, 0.0f)));
     LACONIC_RETURN_IF_ERROR(arguments.Finish());
     LACONIC_ASSIGN_OR_RETURN(const auto inner, MakeOptimizer(options.inner, {}));
-    return ParsedOptimizer{options.ToString(inner->ToString()), [options](const OptimizerContext& context) {
-                             return OuterLoop::Create(options, context);
-                           }};
+    return ParsedOptimizer{options.ToString(inner->ToString()),
+                           [options](const OptimizerContext& context) { return OuterLoop::Create(options, context); }};
   };
   return method;
 }

@@ -173,7 +173,7 @@ TEST(OuterLoop, GradientThatIsNoNumber_SkipsTheStepOfItsRankAlone) {
     if (comm.rank() == 1) model.target = std::numeric_limits<float>::quiet_NaN();
     LACONIC_RETURN_IF_ERROR(model.Step(*loop, 0));
     EXPECT_EQ(loop->report().skipped, comm.rank() == 1);
-    model.target = 8;
+    model.target = 8.0f * static_cast<float>(comm.rank());
     LACONIC_RETURN_IF_ERROR(model.Step(*loop, 1));
     EXPECT_EQ(model.weight[0], 2);  // the mean of 0 and of 4, after one step towards 8
     return absl::OkStatus();
