@@ -72,6 +72,7 @@ void WithKept(const ControlOptions& options, Pass&& pass) {
 }  // namespace
 
 std::span<const ControlInfo> ControlTable() {
+  const ParameterInfo kDecay = {"decay", "number in (0, 1]", "1", "factor on the kept error, each step before its use"};
   static const std::vector<ControlInfo> table = {
       // in the order of ControlMethod
       {.method = ControlMethod::kNone,
@@ -88,7 +89,7 @@ std::span<const ControlInfo> ControlTable() {
        .source = "Seide et al. 2014; Karimireddy et al. 2019 (arXiv 1901.09847)",
        .keeps = "e",
        .needs = "contractive",
-       .parameters = {}},
+       .parameters = {kDecay}},
       {.method = ControlMethod::kEf21,
        .name = "ef21",
        .summary = "sends differences to a shift that learns the gradient; for full or large-batch gradients",
@@ -118,7 +119,8 @@ std::span<const ControlInfo> ControlTable() {
        .needs = "contractive",
        .parameters = {{"eta", "number in (0, 1]", "the codec's suggestion, k/d for sparsifiers",
                        "weight of the kept error"},
-                      {"beta", "number in (0, 1]", "1", "weight of the new gradient in a momentum; 1: none"}}},
+                      {"beta", "number in (0, 1]", "1", "weight of the new gradient in a momentum; 1: none"},
+                      kDecay}},
   };
   return table;
 }
@@ -140,7 +142,8 @@ absl::StatusOr<ControlSpec> ParseControl(const SpecCall& call) {
   SpecArguments arguments(call, info->parameters);
   ControlSpec spec;
   spec.method = info->method;
-  for (auto [key, value] : {std::pair{"eta", &spec.eta}, {"alpha", &spec.alpha}, {"beta", &spec.beta}}) {
+  for (auto [key, value] :
+       {std::pair{"eta", &spec.eta}, {"alpha", &spec.alpha}, {"beta", &spec.beta}, {"decay", &spec.decay}}) {
     if (arguments.Has(key)) *value = arguments.Number(key, 1, kSmallestPositive, 1);
   }
   LACONIC_RETURN_IF_ERROR(arguments.Finish());
@@ -149,7 +152,7 @@ absl::StatusOr<ControlSpec> ParseControl(const SpecCall& call) {
 
 std::string ControlSpec::ToString() const {
   std::string arguments;
-  for (auto [key, value] : {std::pair{"eta", eta}, {"alpha", alpha}, {"beta", beta}}) {
+  for (auto [key, value] : {std::pair{"eta", eta}, {"alpha", alpha}, {"beta", beta}, {"decay", decay}}) {
     if (value) arguments += fmt::format("{}{}={}", arguments.empty() ? "" : ", ", key, FormatNumber(*value));
   }
   return arguments.empty() ? Info(method).name : fmt::format("{}({})", Info(method).name, arguments);
@@ -166,6 +169,7 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
   LACONIC_ASSIGN_OR_RETURN(const double alpha, Given(info, "alpha", spec.alpha, largest_alpha));
   LACONIC_ASSIGN_OR_RETURN(const double beta,
                            Given(info, "beta", spec.beta, spec.method == ControlMethod::kEf21Sgdm ? 0.1 : 1));
+  LACONIC_ASSIGN_OR_RETURN(const double decay, Given(info, "decay", spec.decay, 1));
   if (alpha > largest_alpha * (1 + 1e-9)) {  // omega itself is rounded
     return absl::InvalidArgumentError(
         fmt::format("{}: alpha = {} exceeds 1/(1+omega) = {} of {}, above which the shift need not converge", info.name,
@@ -176,7 +180,7 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
     case ControlMethod::kNone:
       return ControlOptions{};
     case ControlMethod::kEf:
-      return ControlOptions{.eta = 1};
+      return ControlOptions{.eta = 1, .decay = decay};
     case ControlMethod::kEf21:
       return ControlOptions{.alpha = 1};
     case ControlMethod::kEf21Sgdm:
@@ -184,14 +188,15 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
     case ControlMethod::kDiana:
       return ControlOptions{.alpha = alpha};
     case ControlMethod::kEControl:
-      return ControlOptions{.eta = eta, .alpha = 1, .beta = beta};
+      return ControlOptions{.eta = eta, .alpha = 1, .beta = beta, .decay = decay};
   }
   return absl::InternalError("unreachable: unknown control method");
 }
 
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits) {
   const bool worker_keeps_state = worker.keeps_error() || worker.keeps_shift() || worker.keeps_momentum();
-  return worker_keeps_state && Contraction(traits) ? ControlOptions{.eta = 1} : ControlOptions{};
+  if (!worker_keeps_state || !Contraction(traits)) return {};
+  return {.eta = 1, .decay = worker.keeps_shift() ? 1 : worker.decay};
 }
 
 absl::Status CheckOwner(const ControlOptions& worker, const Traits& traits, std::string_view codec_spec) {
@@ -216,13 +221,13 @@ BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t el
 template <typename T>
 BasicMessage<T> BasicErrorControl<T>::Prepare(std::span<const T> gradient, T error_scale) {
   assert(gradient.size() == elements_);
-  error_scale_ = error_scale;
+  error_scale_ = error_scale * static_cast<T>(options_.decay);
   BasicMessage<T> message(gradient);
   message.momentum = momentum_;
   message.shift = shift_;
   message.error = error_;
   message.beta = static_cast<T>(options_.beta);
-  message.error_weight = static_cast<T>(options_.eta) * error_scale;
+  message.error_weight = static_cast<T>(options_.eta) * error_scale_;
   message.kappa = static_cast<T>(options_.kappa);
   return message;
 }

@@ -76,6 +76,10 @@ class MessageRuns {
   void Leave() {
     if (leaves_residual()) kernels::StoreRun(current(), sink());
   }
+  // The same of elements from `first` on that lie elsewhere; there must be a residual.
+  void Leave(size_t first, std::span<const float> values) {
+    kernels::StoreRun(values, {.out = residual_.subspan(first, values.size()), .past_cache = past_cache_, .ahead = {}});
+  }
 
  private:
   // Above this many bytes a residual would not be found in the cache when it is read next, one step later.

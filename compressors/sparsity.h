@@ -33,7 +33,8 @@ class Sparsity {
 
   // k of d.
   uint64_t Kept(uint64_t elements) const;
-  std::string ToString() const;  // "ratio=0.01" or "k=100"
+  std::string ToString() const;            // "ratio=0.01" or "k=100"
+  double ratio() const { return ratio_; }  // 0 where a number was given
 
  private:
   Sparsity(double ratio, uint64_t count) : ratio_(ratio), count_(count) {}

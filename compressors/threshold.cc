@@ -56,11 +56,34 @@ Threshold RadixSelect(std::span<uint32_t> keys, uint64_t k) {
   }
 }
 
+// The same of few keys, for which histograms would cost more: by bisection, whose passes are short and take no
+// branches.
+Threshold Bisect(std::span<const uint32_t> keys, uint64_t k) {
+  const auto above = [&](uint32_t bound) {  // keys and bounds fit 31 bits
+    uint32_t count = 0;
+    for (const uint32_t key : keys) count += static_cast<int32_t>(key) > static_cast<int32_t>(bound);
+    return count;
+  };
+  uint32_t low = 0, high = kAboveAllKeys - 1;  // fewer than k lie above high, and k or more above low, or low is 0
+  while (high - low > 1) {
+    const uint32_t middle = low + (high - low) / 2;
+    const uint32_t count = above(middle);
+    (count >= k ? low : high) = middle;
+    if (count == k) break;
+  }
+  uint32_t least = kAboveAllKeys - 1;  // of those above low: the threshold, unless too few are left
+  for (const uint32_t key : keys) least = std::min(least, key > low ? key : kAboveAllKeys - 1);
+  if (above(low) < k) least = low;
+  const uint64_t more = above(least);
+  return {least, k - more, static_cast<uint64_t>(std::count(keys.begin(), keys.end(), least))};
+}
+
 }  // namespace
 
 // Many values are first cut to a narrow band around the threshold, which a sample gives (Floyd and Rivest 1975).
 Threshold FindThreshold(std::span<const float> values, uint64_t k) {
   constexpr size_t kSamples = 4096;
+  constexpr size_t kFew = 1024;
   const std::span<uint32_t> keys = Scratch<uint32_t>(ScratchUse::kBits, values.size());
   if (values.size() >= 4 * kSamples) {
     const size_t stride = values.size() / kSamples;
@@ -79,7 +102,7 @@ Threshold FindThreshold(std::span<const float> values, uint64_t k) {
     if (band.above < k && k <= band.above + band.inside) return RadixSelect(keys.first(band.inside), k - band.above);
   }
   for (size_t i = 0; i < values.size(); ++i) keys[i] = KeyOf(values[i]);
-  return RadixSelect(keys, k);
+  return keys.size() <= kFew ? Bisect(keys, k) : RadixSelect(keys, k);
 }
 
 }  // namespace laconic::internal

@@ -110,6 +110,17 @@ TEST(ResolveControl, DefaultsComeFromTheCodec) {
   EXPECT_EQ(Resolve("ef", kTopK).alpha, 0);
 }
 
+TEST(ResolveControl, Decay_ReachesTheOwnerUnlessThereAreShifts) {
+  const ControlOptions ef = Resolve("ef(decay=0.95)", kTopK);
+  EXPECT_EQ(ef.decay, 0.95);
+  EXPECT_EQ(OwnerControl(ef, kTopK).decay, 0.95);
+  const ControlOptions econtrol = Resolve("econtrol(decay=0.95)", kTopK);
+  EXPECT_EQ(econtrol.decay, 0.95);
+  EXPECT_EQ(OwnerControl(econtrol, kTopK).decay, 1);  // there it is what H lacks of mean(h)
+  EXPECT_EQ(Parse("ef(decay=0.95)").ToString(), "ef(decay=0.95)");
+  EXPECT_THAT(ParseFailure("ef21(decay=0.9)"), HasSubstr("\"decay\""));
+}
+
 TEST(ResolveControl, None_TakesAnyCodec) {
   for (const Traits& traits : {kTopK, kUnbiased, kUnclaimed}) {
     const ControlOptions options = Resolve("none", traits);
@@ -405,6 +416,29 @@ TEST(ErrorControl, LoadOfAnIncompleteArchive_FailsAndChangesNothing) {
 
   ErrorControl longer({.eta = 1}, 3);
   EXPECT_EQ(longer.Load(StateReader(&archive)).code(), absl::StatusCode::kDataLoss);
+}
+
+// e <- 1/2 e before every use: m = g + e/2. The first element is sent, the second kept.
+TEST(ErrorControl, DecayedFeedback_HalvesTheErrorBeforeItsUse) {
+  ErrorControl control({.eta = 1, .decay = 0.5}, 2);
+  const std::vector<float> g = {8, 8};
+  for (const float kept : {8.0f, 12.0f, 14.0f}) {
+    FormMessage(control, g);
+    control.Commit(g, SendFirst(control));
+    EXPECT_THAT(control.error(), ElementsAre(0, kept));
+  }
+}
+
+// eta = 1/2, decay = 1/2: e' = e/2, m = g - h + e'/2, e <- e' + g - h - s.
+TEST(ErrorControl, DecayedEControl_UsesTheDecayedErrorInAllLines) {
+  ErrorControl control({.eta = 0.5, .alpha = 1, .decay = 0.5}, 2);
+  const std::vector<float> g = {8, 8};
+  FormMessage(control, g);
+  control.Commit(g, SendFirst(control));  // m = (8, 8), s = (8, 0): e = (0, 8), h = (8, 0)
+  FormMessage(control, g);
+  EXPECT_THAT(control.residual(), ElementsAre(0, 10));  // 8 - 0 + (8/2)/2
+  control.Commit(g, SendFirst(control));
+  EXPECT_THAT(control.error(), ElementsAre(0, 12));  // 8/2 + 8 - 0 - 0
 }
 
 }  // namespace

@@ -92,7 +92,8 @@ INSTANTIATE_TEST_SUITE_P(Codecs, Threads,
                                          "sign(block=0)", "sign(block=1000)", "sign(zeros=plus)", "quantize",
                                          "quantize(block=0)", "quantize(bits=3, block=700)",
                                          "quantize(bits=1, block=0)", "quantize(rounding=stochastic)",
-                                         "quantize(bits=8, block=0, norm=l2, rounding=stochastic)"),
+                                         "quantize(bits=8, block=0, norm=l2, rounding=stochastic)",
+                                         "topk(k=3, chunk=700)"),
                          [](const testing::TestParamInfo<std::string>& info) {
                            std::string name;
                            for (const char c : info.param) name += std::isalnum(c) != 0 ? c : '_';

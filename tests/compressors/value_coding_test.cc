@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -69,7 +70,7 @@ TEST(ValueCoding, LargestFloat_StaysFinite) {
 }
 
 TEST(ValueCoding, Zeros_StayZeros) {
-  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16}) {
+  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16, ValueFormat::kQ2}) {
     EXPECT_THAT(RoundTrip(format, {0.0f, 0.0f}), ElementsAre(0, 0));
     EXPECT_EQ(ValueBytes(format, 0), 0u);
     EXPECT_THAT(RoundTrip(format, {}), ElementsAre());
@@ -85,7 +86,7 @@ RC_GTEST_PROP(ValueCoding, AnyNormalFloats_LoseAtMostTheRelativeLoss, ()) {
   }
   double energy = 0;
   for (const float value : values) energy += static_cast<double>(value) * value;
-  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16}) {
+  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16, ValueFormat::kQ2}) {
     const std::vector<float> decoded = RoundTrip(format, values);
     double lost = 0;
     for (size_t i = 0; i < values.size(); ++i) {
@@ -96,13 +97,56 @@ RC_GTEST_PROP(ValueCoding, AnyNormalFloats_LoseAtMostTheRelativeLoss, ()) {
   }
 }
 
+// The mean magnitude is 3; 1 and 2 lie below it, 4 and 5 above; Lloyd's split stays there.
+TEST(ValueCoding, Q2_IsASignAndOneOfTwoMeans) {
+  EXPECT_THAT(RoundTrip(ValueFormat::kQ2, {1, -2, 4, -5}), ElementsAre(1.5f, -1.5f, 4.5f, -4.5f));
+  EXPECT_EQ(ValueBytes(ValueFormat::kQ2, 4), 9u);
+  EXPECT_EQ(ValueBytes(ValueFormat::kQ2, 1025), 2u * 8 + 256 + 1);
+}
+
+TEST(ValueCoding, Q2OfOneMagnitude_IsExact) {
+  EXPECT_THAT(RoundTrip(ValueFormat::kQ2, {-3, 3, 3}), ElementsAre(-3, 3, 3));
+  EXPECT_THAT(RoundTrip(ValueFormat::kQ2, {0.1f, kMax}), ElementsAre(0.1f, kMax));
+}
+
+// What top-k keeps of bell-shaped data: magnitudes t + an exponential of mean about t/6. Bins of equal width, 4 over 6
+// standard deviations around the mean with mean codebook, put nothing into one of the two inner bins and lose more.
+TEST(ValueCoding, Q2OfSelectedValues_LosesLittle) {
+  std::vector<float> values(1024);
+  double energy = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double tail = -std::log((static_cast<double>(i) + 0.5) / 1024);
+    values[i] = static_cast<float>((i % 2 == 0 ? 1 : -1) * (2.4 + 0.4 * tail));
+    energy += static_cast<double>(values[i]) * values[i];
+  }
+  const std::vector<float> decoded = RoundTrip(ValueFormat::kQ2, values);
+  double lost = 0;
+  for (size_t i = 0; i < values.size(); ++i) lost += std::pow(static_cast<double>(decoded[i]) - values[i], 2);
+  // The best two levels leave 0.35 of an exponential's variance (Max 1960's quantiser for one-sided exponentials).
+  EXPECT_NEAR(lost / 1024 / (0.4 * 0.4), 0.35, 0.02);
+  EXPECT_LT(lost / energy, 0.01);
+}
+
+TEST(ValueReader, Q2WithPaddingThatIsNotZero_IsDataLoss) {
+  Bytes block = Encode(ValueFormat::kQ2, {1, 2, 3});
+  block.back() |= std::byte{0x40};
+  EXPECT_THAT(Decode(ValueFormat::kQ2, block, 3),
+              HasStatus(absl::StatusCode::kDataLoss, "bits left over after 3 values"));
+  block = Encode(ValueFormat::kQ2, {1, 1, 1});
+  block[3] = std::byte{0x7f};
+  block[2] = std::byte{0x80};
+  EXPECT_THAT(Decode(ValueFormat::kQ2, block, 3), HasStatus(absl::StatusCode::kDataLoss, "value 0 is inf"));
+}
+
 TEST(ValueReader, PartsOfABlock_AreThoseOfTheWhole) {
-  const std::vector<float> values = {1, 2, 3, 4, 5};
-  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16}) {
+  std::vector<float> values(2500);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 7) - 3;
+  for (const auto format : {ValueFormat::kFp32, ValueFormat::kFp16, ValueFormat::kBf16, ValueFormat::kQ2}) {
     const Bytes block = Encode(format, values);
-    std::vector<float> middle(3);
-    ASSERT_THAT(ValueReader::Open(format, 5, block)->Read(1, middle), IsOk());
-    EXPECT_THAT(middle, ElementsAre(2, 3, 4));
+    const std::vector<float> whole = RoundTrip(format, values);
+    std::vector<float> middle(1500);
+    ASSERT_THAT(ValueReader::Open(format, values.size(), block)->Read(1, middle), IsOk());
+    EXPECT_TRUE(std::equal(middle.begin(), middle.end(), whole.begin() + 1));
   }
 }
 

@@ -5,7 +5,8 @@
 //   e <- e + g - h - s                 (kept only if eta > 0)         h <- h + alpha * s       (kept only if alpha > 0)
 //   d = H + mean(s)                    the direction                  H <- H + alpha * p * mean(s)
 //
-// where p is the share of the ranks that took part in the step.
+// where p is the share of the ranks that took part in the step, and e was first multiplied by the decay (1 unless asked
+// for) in all three lines.
 // With momentum beta < 1, g is replaced by v <- (1 - beta) v + beta g. Whenever e is kept, kappa is 1, so that with the
 // residual r = m - s the second line is e <- r + (1 - eta) e: that is how it is computed, and why codecs leave
 // residuals.
@@ -36,6 +37,7 @@ struct ControlSpec {
   std::optional<double> eta;    // econtrol only, in (0, 1]; default: the codec's suggested eta
   std::optional<double> alpha;  // diana only, in (0, 1/(1+omega)]; default 1/(1+omega)
   std::optional<double> beta;   // ef21-sgdm and econtrol, in (0, 1]; defaults 0.1 and 1 (no momentum)
+  std::optional<double> decay;  // ef and econtrol, in (0, 1]; default 1
 
   std::string ToString() const;  // canonical spec: "econtrol(eta=0.05)"
 };
@@ -59,7 +61,8 @@ struct ControlOptions {
   double eta = 0;
   double kappa = 1;
   double alpha = 0;
-  double beta = 1;  // 1: no momentum
+  double beta = 1;   // 1: no momentum
+  double decay = 1;  // of the error, before every use
 
   bool keeps_error() const { return eta > 0; }
   bool keeps_shift() const { return alpha > 0; }
@@ -77,7 +80,7 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
 
 // The control the owner of a shard runs on what it re-encodes in a two-phase collective: EF where the codec is
 // contractive and the worker's method keeps state (without it the recurrence is silently wrong: docs/algorithms.md,
-// section 5.1), else none.
+// section 5.1), else none. It decays as the worker's does, except beside shifts: there it is what H lacks of mean(h).
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits);
 
 // InvalidArgument, with the reason, where no owner's control is right: the worker's method keeps shifts and the codec
