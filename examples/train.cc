@@ -107,6 +107,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   Totals totals;
   Curve curve(saved.steps, plan.total,
               options.curve_every > 0 ? options.curve_every : std::max<uint64_t>(1, plan.total / kCurvePoints));
+  std::vector<PhaseFigures> phases;
   StepFigures figures;
   int skipped_in_a_row = 0;
   for (uint64_t t = saved.steps; t < plan.total; ++t) {
@@ -137,6 +138,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     const StepReport& report = optimizer->report();
     totals.Add(figures, report);
     curve.Add(t, figures.loss, report);
+    AddTo(phases, report);
     metrics.Write(spec, figures, report);
     progress.Step(t + 1, figures.loss);
     if (report.skipped) {
@@ -172,6 +174,7 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
   LACONIC_ASSIGN_OR_RETURN(result.weight_hash, AgreedWeightHash(comm, model->weights()));
   LACONIC_ASSIGN_OR_RETURN(result.totals, MeanOverRanks(comm, totals));
   LACONIC_ASSIGN_OR_RETURN(result.curve, curve.MeanOverRanks(comm));
+  result.phases = std::move(phases);
   return result;
 }
 

@@ -39,6 +39,17 @@ AdamForm ReadAdamForm(SpecArguments& arguments) {
   return arguments.Word("form", kForms[0], kForms) == kForms[0] ? AdamForm::kAdamW : AdamForm::kPublished;
 }
 
+ParameterInfo AdamSpaceParameter() {
+  return {"space", "step|plain", "step",
+          "step: what travels is divided by Adam's denominator, so that the codec's noise is alike in all elements' "
+          "steps, and clipped to what Adam itself cannot exceed; plain: as published"};
+}
+
+AdamSpace ReadAdamSpace(SpecArguments& arguments) {
+  static constexpr std::array<std::string_view, 2> kSpaces = {"step", "plain"};
+  return arguments.Word("space", kSpaces[0], kSpaces) == kSpaces[0] ? AdamSpace::kStep : AdamSpace::kPlain;
+}
+
 std::vector<ParameterInfo> LambParameters() {
   std::vector<ParameterInfo> parameters = AdamParameters();
   parameters.push_back(AdamFormParameter());
@@ -64,6 +75,8 @@ std::string ToString(const LambOptions& options) {
   return fmt::format("{}, form={}, least_ratio={}, largest_ratio={}", ToString(options.adam), ToString(options.form),
                      options.least_ratio, options.largest_ratio);
 }
+
+std::string_view ToString(AdamSpace space) { return space == AdamSpace::kStep ? "step" : "plain"; }
 
 std::string_view ToString(AdamForm form) { return form == AdamForm::kAdamW ? "adamw" : "published"; }
 

@@ -17,6 +17,12 @@ AdamWOptions ReadAdam(SpecArguments& arguments);
 ParameterInfo AdamFormParameter();
 AdamForm ReadAdamForm(SpecArguments& arguments);
 
+// space = step | plain: how the 1-bit family writes down what travels. Plain: as it is. Step: divided by Adam's
+// denominator.
+enum class AdamSpace { kStep, kPlain };
+ParameterInfo AdamSpaceParameter();
+AdamSpace ReadAdamSpace(SpecArguments& arguments);
+
 // Adam's, form, and what the trust ratio is clipped to.
 std::vector<ParameterInfo> LambParameters();
 LambOptions ReadLamb(SpecArguments& arguments);
@@ -25,5 +31,6 @@ LambOptions ReadLamb(SpecArguments& arguments);
 std::string ToString(const AdamWOptions& options);
 std::string ToString(const LambOptions& options);
 std::string_view ToString(AdamForm form);
+std::string_view ToString(AdamSpace space);
 
 }  // namespace laconic

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "laconic/optim/optimizer.h"
@@ -30,6 +31,31 @@ inline float SecondMoment(float b2, float v, float g) { return b2 * v + (1 - b2)
 inline float Adaptive(float m, float v, const AdamCorrection& correction, float epsilon) {
   return (m * correction.first) / (std::sqrt(v * correction.second) + epsilon);
 }
+
+// The denominator of u.
+inline float Denominator(float v, const AdamCorrection& correction, float epsilon) {
+  return std::sqrt(v * correction.second) + epsilon;
+}
+
+// What |m| / sqrt(v) cannot exceed while v follows the gradients, by Cauchy and Schwarz over the two averages' weights:
+// (1-b1) / sqrt((1-b2) (1-b1^2/b2)), 7.3 for 0.9 and 0.999; infinite where b1^2 >= b2. And what |g| / sqrt(v) cannot.
+inline float LargestStep(const AdamWOptions& options) {
+  const double b1 = options.beta1, b2 = options.beta2;
+  if (b1 * b1 >= b2) return std::numeric_limits<float>::infinity();
+  return static_cast<float>((1 - b1) / std::sqrt((1 - b2) * (1 - b1 * b1 / b2)));
+}
+inline float LargestGradient(const AdamWOptions& options) {
+  return static_cast<float>(1 / std::sqrt(1 - static_cast<double>(options.beta2)));
+}
+
+// x, or the nearest number within +-largest. What is not finite stays, for the non-finite policy to find.
+inline float Clip(float x, float largest) {
+  if (!std::isfinite(x)) return x;
+  return x > largest ? largest : x < -largest ? -largest : x;
+}
+
+// `x` where v is not 0, else 0: an element that never had a gradient does not move. Not finite, it stays.
+inline float WhereAlive(float v, float x) { return v > 0 || !std::isfinite(x) ? x : 0; }
 
 // One step along gradient g: moments and weights move.  All spans have one length.
 inline void AdamStep(const AdamWOptions& options, const AdamCorrection& correction, double learning_rate,

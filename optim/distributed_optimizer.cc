@@ -13,6 +13,7 @@ const std::vector<OptimizerMethod>& Methods() {
   static const auto* const methods = [] {
     auto* all = new std::vector<OptimizerMethod>(SynchronousMethods());
     for (OptimizerMethod& method : OuterLoopMethods()) all->push_back(std::move(method));
+    for (const auto& method : {OneBitAdamMethod, ZeroOneAdamMethod, OneBitLambMethod}) all->push_back(method());
     return all;
   }();
   return *methods;

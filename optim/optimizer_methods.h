@@ -36,4 +36,11 @@ std::vector<OptimizerMethod> SynchronousMethods();
 // local-sgd, diloco, sparseloco.
 std::vector<OptimizerMethod> OuterLoopMethods();
 
+OptimizerMethod OneBitAdamMethod();
+OptimizerMethod ZeroOneAdamMethod();
+OptimizerMethod OneBitLambMethod();
+
+// How momenta of the 1-bit family travel where the user does not say.
+inline constexpr std::string_view kOneBitSpec = "sign+ef+scatter";
+
 }  // namespace laconic

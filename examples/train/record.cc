@@ -54,6 +54,15 @@ void Totals::Add(const StepFigures& figures, const StepReport& report) {
   skipped += report.skipped;
 }
 
+void AddTo(std::vector<PhaseFigures>& phases, const StepReport& report) {
+  if (report.phase.empty()) return;
+  auto found = std::find_if(phases.begin(), phases.end(), [&](const auto& p) { return p.phase == report.phase; });
+  if (found == phases.end()) found = phases.insert(found, {.phase = std::string(report.phase)});
+  found->steps += 1;
+  found->wire_bytes += static_cast<double>(report.wire_bytes_sent);
+  found->dense_wire_bytes += static_cast<double>(report.dense_wire_bytes);
+}
+
 absl::StatusOr<Totals> MeanOverRanks(Communicator& comm, const Totals& own) {
   using Fields = std::array<double, sizeof(Totals) / sizeof(double)>;
   const Fields fields = std::bit_cast<Fields>(own);
@@ -158,6 +167,14 @@ std::string FormatTable(std::span<const RunResult> results) {
         Ratio(t.dense_wire_bytes, t.wire_bytes), t.seconds, t.compute_seconds, t.encode_seconds, t.exchange_seconds,
         t.decode_seconds, gain ? fmt::format("{:.1f}x", *gain) : "-", t.error_norm);
   }
+  for (const RunResult& result : results) {
+    for (const PhaseFigures& phase : result.phases) {
+      table += fmt::format(
+          "{}, {}: {} steps, {:.3f} MB, {}\n", result.spec, phase.phase, phase.steps, phase.wire_bytes / 1e6,
+          phase.wire_bytes > 0 ? fmt::format("{:.1f}x vs dense", Ratio(phase.dense_wire_bytes, phase.wire_bytes))
+                               : "nothing sent");
+    }
+  }
   table +=
       "test loss: nats a prediction. MB sent: 10^6 bytes by one rank, headers included. vs dense: bytes of a ring\n"
       "allreduce by those. Times are sums of seconds over the steps; all figures are means over ranks. compute: the\n"
@@ -194,6 +211,12 @@ absl::Status WriteJson(const std::string& path, std::span<const RunResult> resul
                 {"exposed_seconds", t.exposed_seconds},
                 {"mean_relative_error", Ratio(t.relative_error_sum, t.steps)},
                 {"error_norm", t.error_norm}};
+    for (const PhaseFigures& phase : result.phases) {
+      run["phases"].push_back({{"phase", phase.phase},
+                               {"steps", phase.steps},
+                               {"wire_bytes", phase.wire_bytes},
+                               {"dense_wire_bytes", phase.dense_wire_bytes}});
+    }
     if (const std::optional<double> gain = CommunicationSpeedUp(result, dense)) run["communication_speed_up"] = *gain;
     const Curve::Points& curve = result.curve;
     if (curve.step.size() > 1) {  // what a step costs in the end, when any warm-up is over

@@ -89,6 +89,13 @@ class MetricsFile {
   std::unique_ptr<std::FILE, Closer> file_;
 };
 
+// What this rank sent in each phase of an optimizer that has some (StepReport::phase), in the order they came.
+struct PhaseFigures {
+  std::string phase;
+  double steps = 0, wire_bytes = 0, dense_wire_bytes = 0;
+};
+void AddTo(std::vector<PhaseFigures>& phases, const StepReport& report);
+
 // One finished run.
 struct RunResult {
   std::string spec;
@@ -101,6 +108,7 @@ struct RunResult {
   uint64_t weight_hash = 0;
   Totals totals;  // means over ranks
   Curve::Points curve;
+  std::vector<PhaseFigures> phases;
 };
 
 // The final table for people, and for programs.

@@ -25,10 +25,10 @@ MATCHER(IsOk, "is OK") {
 // Of an absl::Status or StatusOr: has `code`, and its message matches `message`.
 MATCHER_P2(HasStatus, code, message,
            "has code " + absl::StatusCodeToString(code) + " and a message that " +
-               testing::DescribeMatcher<std::string>(message, negation)) {
+               ::testing::DescribeMatcher<std::string>(message, negation)) {
   const absl::Status& status = ToStatus(arg);
   *result_listener << status.ToString();
-  return status.code() == code && testing::ExplainMatchResult(message, std::string(status.message()), result_listener);
+  return status.code() == code && ::testing::ExplainMatchResult(message, std::string(status.message()), result_listener);
 }
 
 }  // namespace laconic

@@ -36,6 +36,21 @@ TEST(Table, DenseRun_IsWhatGainsAreMeasuredBy) {
   EXPECT_THAT(FormatTable(std::span(results).last(1)), Not(HasSubstr("20.0x")));
 }
 
+TEST(Table, Phases_AreListedWithWhatTheySent) {
+  RunResult result = Result("sign+ef", 1, 1e6);
+  for (const auto& [phase, bytes] :
+       {std::pair{"warm-up", 8'000'000}, {"warm-up", 8'000'000}, {"compressed", 250'000}, {"local", 0}}) {
+    AddTo(result.phases,
+          {.phase = phase, .dense_wire_bytes = 8'000'000, .wire_bytes_sent = static_cast<uint64_t>(bytes)});
+  }
+  AddTo(result.phases, {.dense_wire_bytes = 8'000'000});  // an optimizer without phases
+  const std::string table = FormatTable(std::span(&result, 1));
+  EXPECT_THAT(table, HasSubstr("sign+ef, warm-up: 2 steps, 16.000 MB, 1.0x vs dense"));
+  EXPECT_THAT(table, HasSubstr("sign+ef, compressed: 1 steps, 0.250 MB, 32.0x vs dense"));
+  EXPECT_THAT(table, HasSubstr("sign+ef, local: 1 steps, 0.000 MB, nothing sent"));
+  EXPECT_EQ(result.phases.size(), 3u);
+}
+
 TEST(Totals, MeanOverRanks_AveragesEveryFigure) {
   std::vector<Totals> means(4);
   ASSERT_THAT(RunInProcess(4,

@@ -1,11 +1,11 @@
-// A step of GradientSync allocates nothing once every size has been seen. Counted by replacing the global operator new
-// of this binary.
+// A step of GradientSync, or of a DistributedOptimizer, allocates nothing once every size has been seen. Counted by
+// replacing the global operator new of this binary.
 #include <atomic>
 #include <barrier>
 #include <cstdlib>
 #include <new>
 
-#include "tests/optim/toy_trainer.h"
+#include "tests/optim/distributed_optimizers.h"
 
 namespace {
 std::atomic<bool> counting = false;
@@ -45,31 +45,60 @@ using testing::OnRanks;
 using testing::Specs;
 using testing::ToyTrainer;
 
+// Steps [warm, warm + counted) of step(t) on every rank, together, with no allocation.
+constexpr int kRanks = 4;
+struct Window {
+  uint64_t warm = 0, counted = 0;
+  std::barrier<> start{kRanks}, stop{kRanks};
+
+  absl::Status Run(const std::function<absl::Status(uint64_t)>& step) {
+    for (uint64_t t = 0; t < warm; ++t) LACONIC_RETURN_IF_ERROR(step(t));
+    start.arrive_and_wait();
+    counting = true;
+    absl::Status status;
+    for (uint64_t t = warm; t < warm + counted && status.ok(); ++t) status = step(t);
+    counting = false;  // the first rank to finish ends the count; the others are at most one step behind
+    stop.arrive_and_wait();
+    return status;
+  }
+};
+
 class EverySpec : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
-  constexpr int kRanks = 4, kWarm = 3, kCounted = 5;
-  std::barrier<> start(kRanks), stop(kRanks);
+  Window window{.warm = 3, .counted = 5};
   allocations = 0;
   OnRanks(kRanks, [&](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(comm.rank());
     LACONIC_ASSIGN_OR_RETURN(
         auto sync, GradientSync::Create(&comm, trainer.parameters, GetParam(),
                                         {.seed = 5, .bucket_bytes = 4096, .min_bytes = 256, .clip_norm = 1e9}));
-    for (int step = 0; step < kWarm; ++step) LACONIC_RETURN_IF_ERROR(trainer.Step(*sync, step, 0.1f));
-    start.arrive_and_wait();
-    counting = true;
-    absl::Status status;
-    for (int step = kWarm; step < kWarm + kCounted && status.ok(); ++step) status = trainer.Step(*sync, step, 0.1f);
-    counting = false;  // the first rank to finish ends the count; the others are at most one step behind
-    stop.arrive_and_wait();
-    return status;
+    return window.Run([&](uint64_t t) { return trainer.Step(*sync, t, 0.1f); });
   });
   EXPECT_EQ(allocations, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()),
                          [](const auto& info) { return "spec" + std::to_string(info.index); });
+
+class EveryOptimizer : public ::testing::TestWithParam<testing::OptimizerCase> {};
+
+// By step 18 each optimizer is in its last phase and has made a step of each kind there.
+TEST_P(EveryOptimizer, StepsOfTheLastPhase_AllocateNothing) {
+  Window window{.warm = 18, .counted = 5};
+  allocations = 0;
+  OnRanks(kRanks, [&](Communicator& comm) -> absl::Status {
+    ToyTrainer trainer(comm.rank());
+    LACONIC_ASSIGN_OR_RETURN(
+        auto optimizer, DistributedOptimizer::Create(&comm, trainer.parameters, GetParam().optimizer, GetParam().spec,
+                                                     testing::SmallBuckets()));
+    return window.Run([&](uint64_t t) { return trainer.Step(*optimizer, t, 0.01); });
+  });
+  EXPECT_EQ(allocations, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryOptimizer, ::testing::ValuesIn(testing::OptimizerCases()),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(Counter, CountsAnAllocation) {
   allocations = 0;
