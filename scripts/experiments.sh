@@ -103,6 +103,30 @@ experiment_logistic() {  # logistic regression, one class of Fashion-MNIST a ran
   plot --y measure --log-y --title "Logistic regression, 10 ranks with one class each, top-1 %" --y-title "|grad f|²"
 }
 
+# What all methods on the transformer share.
+share_transformer() {
+  steps=500
+  shared=(--model transformer --batch 4 --lr 0.004 --schedule "linear(final=0.0004, warmup=20)")
+  if [[ -n $quick ]]; then
+    steps=10
+    shared=(--model transformer --blocks 1 --width 16 --context 16 --batch 4 --lr 0.004)
+  fi
+  shared+=(--steps "$steps")
+}
+
+experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with an exchange in every step, characters of a text
+  begin "outer loops, character transformer"
+  local steps far=25
+  [[ -z $quick ]] || far=5
+  share_transformer
+  method "Adam, every step" --optimizer adamw --spec dense
+  method "local Adam, 5 steps" --optimizer "local-sgd(inner=adamw, steps=5)" --spec dense
+  method "DiLoCo, $far steps" --optimizer "diloco(steps=$far)" --spec dense
+  method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(ratio=0.0156)+ef+gather"
+  table test_loss,test_accuracy,wire_bytes --against "Adam, every step"
+  plot --x step --y loss --title "Character transformer, 4 ranks, outer loops"
+}
+
 for name in "${names[@]}"; do
   number=0 shared=()
   "experiment_${name//-/_}"

@@ -128,7 +128,7 @@ std::string Cell(const std::vector<double>& values, std::string_view figure, con
     text += per_cent ? fmt::format(" ± {:.2f}", 100 * moments.deviation) : fmt::format(" ± {:.2g}", moments.deviation);
   }
   const double other = base.empty() ? 0 : MomentsOf(base).mean;
-  if (other == 0 || !std::isfinite(other)) return text;
+  if (other == 0 || moments.mean == 0 || !std::isfinite(other)) return text;
   if (bytes) return text + fmt::format(" ({:.3g}x fewer)", other / moments.mean);
   if (per_cent) return text + fmt::format(" ({:+.2f})", 100 * (moments.mean - other));
   return text + fmt::format(" ({:+.1f} %)", 100 * (moments.mean / other - 1));
