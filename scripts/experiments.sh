@@ -103,10 +103,61 @@ experiment_logistic() {  # logistic regression, one class of Fashion-MNIST a ran
   plot --y measure --log-y --title "Logistic regression, 10 ranks with one class each, top-1 %" --y-title "|grad f|²"
 }
 
+# 1-bit Adam and its relatives against Adam at equal steps; they freeze after 20 %, as the papers' rule of thumb has it.
+onebit_methods() {  # title, learning rate of LAMB
+  local freeze=$((steps / 5)) interval=4
+  method "Adam" --optimizer adamw --spec dense
+  method "1-bit Adam" --optimizer "onebit-adam(freeze_step=$freeze)" --spec sign+ef+scatter
+  method "1-bit Adam, auto" --optimizer "onebit-adam(beta2=0.99, freeze_step=auto)" --spec sign+ef+scatter
+  method "0/1 Adam" --spec sign+ef+scatter --optimizer \
+    "zero-one-adam(var_freeze_step=$freeze, kappa=4, local_step_scaler=$freeze, local_step_clipper=$interval)"
+  method "LAMB" --optimizer lamb --spec dense --lr "$2"
+  method "1-bit LAMB" --optimizer "onebit-lamb(freeze_step=$freeze)" --spec sign+ef+scatter --lr "$2"
+  table test_loss,test_accuracy,wire_bytes,last_step_wire_bytes --against Adam
+  plot --x wire_bytes --y loss --log-x --title "$1, 4 ranks"
+}
+
+experiment_onebit_mlp() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against Adam, Fashion-MNIST
+  begin "Adam and the 1-bit family, perceptron on Fashion-MNIST"
+  local steps=1000
+  shared=(--batch 32 --lr 0.001 --schedule "linear(final=0.0001)" --min-bytes 512)
+  if [[ -n $quick ]]; then steps=30 shared+=(--hidden 16); fi
+  shared+=(--steps "$steps")
+  onebit_methods "Perceptron on Fashion-MNIST" 0.01
+}
+
+experiment_onebit_transformer() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against Adam, characters of a text
+  begin "Adam and the 1-bit family, character transformer"
+  local steps
+  share_transformer
+  onebit_methods "Character transformer" 0.01
+}
+
+# Each layer its own setting against one for all, at equal steps.
+lgreco() {  # family, level of the uniform setting, spec of that setting, rest of the pipeline
+  begin "L-GreCo with $1, uniform $2, perceptron on Fashion-MNIST"
+  local every=100
+  shared=(--batch 32 --lr 0.05 --optimizer "sgd(momentum=0.9)" --schedule "step(every=700, factor=0.1)" --steps 1000)
+  if [[ -n $quick ]]; then every=10 shared=(--hidden 64 --batch 8 --lr 0.05 --steps 30); fi
+  method "uniform" --spec "$3$4"
+  method "adaptive" --spec "adaptive(family=$1, budget=uniform:$2, every=$every, warmup=$every)$4"
+  table test_accuracy,test_loss,wire_bytes,last_step_wire_bytes --against uniform
+  plot --x wire_bytes --y loss --log-x --title "$1, uniform $2 and adaptive, perceptron on Fashion-MNIST"
+}
+experiment_lgreco_topk() {  # L-GreCo: top-k, each layer its own ratio
+  lgreco topk 0.01 "topk(ratio=0.01)" +ef+gather
+}
+experiment_lgreco_lowrank() {  # L-GreCo: low-rank, each layer its own rank
+  lgreco lowrank 4 "lowrank(rank=4)" +ef
+}
+experiment_lgreco_quantize() {  # L-GreCo: quantisation, each layer its own number of bits
+  lgreco "quantize(block=128)" 4 "quantize(bits=4, block=128)" +ef+gather
+}
+
 # What all methods on the transformer share.
 share_transformer() {
   steps=500
-  shared=(--model transformer --batch 4 --lr 0.004 --schedule "linear(final=0.0004, warmup=20)")
+  shared=(--model transformer --context 32 --batch 4 --min-bytes 1K --lr 0.004 --schedule "linear(final=0.0004, warmup=20)")
   if [[ -n $quick ]]; then
     steps=10
     shared=(--model transformer --blocks 1 --width 16 --context 16 --batch 4 --lr 0.004)
@@ -122,7 +173,7 @@ experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with
   method "Adam, every step" --optimizer adamw --spec dense
   method "local Adam, 5 steps" --optimizer "local-sgd(inner=adamw, steps=5)" --spec dense
   method "DiLoCo, $far steps" --optimizer "diloco(steps=$far)" --spec dense
-  method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(ratio=0.0156)+ef+gather"
+  method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(chunk=4096, k=64, values=q2)+ef(decay=0.95)+gather"
   table test_loss,test_accuracy,wire_bytes --against "Adam, every step"
   plot --x step --y loss --title "Character transformer, 4 ranks, outer loops"
 }

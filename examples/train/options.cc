@@ -218,6 +218,10 @@ void AddMachine(CLI::App& app, Options& options, RawOptions& raw) {
       ->capture_default_str()
       ->transform(CLI::AsSizeValue(false))
       ->group(group);
+  app.add_option("--min-bytes", options.sync.min_bytes, "Tensors smaller than this go uncompressed")
+      ->capture_default_str()
+      ->transform(CLI::AsSizeValue(false))
+      ->group(group);
   app.add_option("--encode-threads", options.sync.encode_threads, "Threads of a rank that encode")
       ->capture_default_str()
       ->check(CLI::Range(1, 256))
@@ -264,9 +268,9 @@ std::string Options::Fingerprint() const {
                                 : fmt::format("hidden={}", fmt::join(hidden, ","));
   return fmt::format(
       "model={} {} data={} split={} seed={} batch={} accumulate={} spec={} optimizer={} lr={} schedule={} "
-      "dense_warmup={} rescale_error={} clip={} non_finite={}",
+      "dense_warmup={} min_bytes={} rescale_error={} clip={} non_finite={}",
       kModels[static_cast<int>(model)], shape, data, split.ToString(), seed, batch, accumulate, specs.front(),
-      optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.rescale_error, sync.clip_norm,
+      optimizer, learning_rate, schedule, sync.dense_warmup_steps, sync.min_bytes, sync.rescale_error, sync.clip_norm,
       static_cast<int>(sync.non_finite));
 }
 
