@@ -34,11 +34,11 @@ done
 [[ ${#names[@]} -gt 0 ]] || names=("${all[@]}")
 
 cd "$root"
-train=$bin/examples/train econtrol=$bin/examples/econtrol laconic=$bin/tools/laconic
-if [[ ! -x $train || ! -x $econtrol || ! -x $laconic ]]; then
-  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, examples/econtrol and tools/laconic"
+train=$bin/examples/train econtrol=$bin/examples/econtrol distortion=$bin/examples/distortion laconic=$bin/tools/laconic
+if [[ ! -x $train || ! -x $econtrol || ! -x $distortion || ! -x $laconic ]]; then
+  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, econtrol, distortion and tools/laconic"
   cmake --preset release -DLACONIC_BUILD_TESTS=OFF -DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON --log-level=WARNING
-  cmake --build --preset release --target train econtrol laconic_tool
+  cmake --build --preset release --target train econtrol distortion laconic_tool
 fi
 mkdir -p "$output"
 
@@ -176,6 +176,19 @@ experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with
   method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(chunk=4096, k=64, values=q2)+ef(decay=0.95)+gather"
   table test_loss,test_accuracy,wire_bytes --against "Adam, every step"
   plot --x step --y loss --title "Character transformer, 4 ranks, outer loops"
+}
+
+experiment_turboquant() {  # TurboQuant: distortion for each bit, against its bound
+  begin "distortion |x - C(x)|²/|x|² of quantisers, 2^20 elements"
+  local input json
+  for input in gaussian student-t3 one-hot; do
+    json=$output/$name/$input.json
+    [[ -e $json ]] || "$distortion" --input "$input" ${quick:+--quick} --json "$json"
+    printf '\n%s\n\n' "$input" | tee -a "$output/$name.md"
+    "$laconic" report "$json" --table distortion | tee -a "$output/$name.md"
+  done
+  "$laconic" report "$output/$name/gaussian.json" --svg "$output/$name.svg" --x bits --y distortion --log-y \
+    --title "Quantisers on normal numbers" --x-title "bits for each element, scales and headers included" --y-title "|x - C(x)|²/|x|²"
 }
 
 for name in "${names[@]}"; do
