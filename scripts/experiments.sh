@@ -52,8 +52,9 @@ begin() {  # what is tried
 table() { "$laconic" report "$output/$name"/*.json --table "$@" | tee -a "$output/$name.md"; }
 plot() { "$laconic" report "$output/$name"/*.json --svg "$output/$name.svg" "$@"; }
 
-# One method, each seed: method LABEL [option of train...], after the options that all methods of the experiment share.
-number=0
+# One method, each seed: method LABEL [option of train...], after the options that all methods of the experiment share. `rate` is
+# the learning rate.
+number=0 rate=0
 method() {
   local label=$1 seed json
   shift
@@ -61,7 +62,7 @@ method() {
   for seed in ${seeds//,/ }; do
     json=$output/$name/$(printf %02d "$number")-$(tr -c 'A-Za-z0-9\n' - <<<"$label")-$seed.json
     [[ -e $json ]] && continue
-    "$train" "${shared[@]}" --seed "$seed" --label "$label" --json "$json" "$@" >"$json.log" 2>&1 ||
+    "$train" "${shared[@]}" --lr "$rate" --seed "$seed" --label "$label" --json "$json" "$@" >"$json.log" 2>&1 ||
       { tail -n 5 "$json.log" >&2; rm -f "$json"; fail "$name: $label failed; its log is $json.log"; }
     rm "$json.log"
   done
@@ -111,16 +112,16 @@ onebit_methods() {  # title, learning rate of LAMB
   method "1-bit Adam, auto" --optimizer "onebit-adam(beta2=0.99, freeze_step=auto)" --spec sign+ef+scatter
   method "0/1 Adam" --spec sign+ef+scatter --optimizer \
     "zero-one-adam(var_freeze_step=$freeze, kappa=4, local_step_scaler=$freeze, local_step_clipper=$interval)"
-  method "LAMB" --optimizer lamb --spec dense --lr "$2"
-  method "1-bit LAMB" --optimizer "onebit-lamb(freeze_step=$freeze)" --spec sign+ef+scatter --lr "$2"
+  rate=$2 method "LAMB" --optimizer lamb --spec dense
+  rate=$2 method "1-bit LAMB" --optimizer "onebit-lamb(freeze_step=$freeze)" --spec sign+ef+scatter
   table test_loss,test_accuracy,wire_bytes,last_step_wire_bytes --against Adam
   plot --x wire_bytes --y loss --log-x --title "$1, 4 ranks"
 }
 
 experiment_onebit_mlp() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against Adam, Fashion-MNIST
   begin "Adam and the 1-bit family, perceptron on Fashion-MNIST"
-  local steps=1000
-  shared=(--batch 32 --lr 0.001 --schedule "linear(final=0.0001)" --min-bytes 512)
+  local steps=1000 rate=0.001
+  shared=(--batch 32 --schedule "linear(final=0.0001)" --min-bytes 512)
   if [[ -n $quick ]]; then steps=30 shared+=(--hidden 16); fi
   shared+=(--steps "$steps")
   onebit_methods "Perceptron on Fashion-MNIST" 0.01
@@ -128,7 +129,7 @@ experiment_onebit_mlp() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against Adam, F
 
 experiment_onebit_transformer() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against Adam, characters of a text
   begin "Adam and the 1-bit family, character transformer"
-  local steps
+  local steps rate
   share_transformer
   onebit_methods "Character transformer" 0.01
 }
@@ -136,9 +137,9 @@ experiment_onebit_transformer() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against
 # Each layer its own setting against one for all, at equal steps.
 lgreco() {  # family, level of the uniform setting, spec of that setting, rest of the pipeline
   begin "L-GreCo with $1, uniform $2, perceptron on Fashion-MNIST"
-  local every=100
-  shared=(--batch 32 --lr 0.05 --optimizer "sgd(momentum=0.9)" --schedule "step(every=700, factor=0.1)" --steps 1000)
-  if [[ -n $quick ]]; then every=10 shared=(--hidden 64 --batch 8 --lr 0.05 --steps 30); fi
+  local every=100 rate=0.05
+  shared=(--batch 32 --optimizer "sgd(momentum=0.9)" --schedule "step(every=700, factor=0.1)" --steps 1000)
+  if [[ -n $quick ]]; then every=10 shared=(--hidden 64 --batch 8 --steps 30); fi
   method "uniform" --spec "$3$4"
   method "adaptive" --spec "adaptive(family=$1, budget=uniform:$2, every=$every, warmup=$every)$4"
   table test_accuracy,test_loss,wire_bytes,last_step_wire_bytes --against uniform
@@ -156,18 +157,18 @@ experiment_lgreco_quantize() {  # L-GreCo: quantisation, each layer its own numb
 
 # What all methods on the transformer share.
 share_transformer() {
-  steps=500
-  shared=(--model transformer --context 32 --batch 4 --min-bytes 1K --lr 0.004 --schedule "linear(final=0.0004, warmup=20)")
+  steps=500 rate=0.004
+  shared=(--model transformer --context 32 --batch 4 --min-bytes 1K --schedule "linear(final=0.0004, warmup=20)")
   if [[ -n $quick ]]; then
     steps=10
-    shared=(--model transformer --blocks 1 --width 16 --context 16 --batch 4 --lr 0.004)
+    shared=(--model transformer --blocks 1 --width 16 --context 16 --batch 4)
   fi
   shared+=(--steps "$steps")
 }
 
 experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with an exchange in every step, characters of a text
   begin "outer loops, character transformer"
-  local steps far=25
+  local steps rate far=25
   [[ -z $quick ]] || far=5
   share_transformer
   method "Adam, every step" --optimizer adamw --spec dense
