@@ -34,11 +34,11 @@ done
 [[ ${#names[@]} -gt 0 ]] || names=("${all[@]}")
 
 cd "$root"
-train=$bin/examples/train econtrol=$bin/examples/econtrol distortion=$bin/examples/distortion laconic=$bin/tools/laconic
-if [[ ! -x $train || ! -x $econtrol || ! -x $distortion || ! -x $laconic ]]; then
-  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, econtrol, distortion and tools/laconic"
+train=$bin/examples/train econtrol=$bin/examples/econtrol laconic=$bin/tools/laconic
+if [[ ! -x $train || ! -x $econtrol || ! -x $laconic ]]; then
+  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, econtrol and tools/laconic"
   cmake --preset release -DLACONIC_BUILD_TESTS=OFF -DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON --log-level=WARNING
-  cmake --build --preset release --target train econtrol distortion laconic_tool
+  cmake --build --preset release --target train econtrol laconic_tool
 fi
 mkdir -p "$output"
 
@@ -134,27 +134,6 @@ experiment_onebit_transformer() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against
   onebit_methods "Character transformer" 0.01
 }
 
-# Each layer its own setting against one for all, at equal steps.
-lgreco() {  # family, level of the uniform setting, spec of that setting, rest of the pipeline
-  begin "L-GreCo with $1, uniform $2, perceptron on Fashion-MNIST"
-  local every=100 rate=0.05
-  shared=(--batch 32 --optimizer "sgd(momentum=0.9)" --schedule "step(every=700, factor=0.1)" --steps 1000)
-  if [[ -n $quick ]]; then every=10 shared=(--hidden 64 --batch 8 --steps 30); fi
-  method "uniform" --spec "$3$4"
-  method "adaptive" --spec "adaptive(family=$1, budget=uniform:$2, every=$every, warmup=$every)$4"
-  table test_accuracy,test_loss,wire_bytes,last_step_wire_bytes --against uniform
-  plot --x wire_bytes --y loss --log-x --title "$1, uniform $2 and adaptive, perceptron on Fashion-MNIST"
-}
-experiment_lgreco_topk() {  # L-GreCo: top-k, each layer its own ratio
-  lgreco topk 0.01 "topk(ratio=0.01)" +ef+gather
-}
-experiment_lgreco_lowrank() {  # L-GreCo: low-rank, each layer its own rank
-  lgreco lowrank 4 "lowrank(rank=4)" +ef
-}
-experiment_lgreco_quantize() {  # L-GreCo: quantisation, each layer its own number of bits
-  lgreco "quantize(block=128)" 4 "quantize(bits=4, block=128)" +ef+gather
-}
-
 # What all methods on the transformer share.
 share_transformer() {
   steps=500 rate=0.004
@@ -177,19 +156,6 @@ experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with
   method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(chunk=4096, k=64, values=q2)+ef(decay=0.95)+gather"
   table test_loss,test_accuracy,wire_bytes --against "Adam, every step"
   plot --x step --y loss --title "Character transformer, 4 ranks, outer loops"
-}
-
-experiment_turboquant() {  # TurboQuant: distortion for each bit, against its bound
-  begin "distortion |x - C(x)|²/|x|² of quantisers, 2^20 elements"
-  local input json
-  for input in gaussian student-t3 one-hot; do
-    json=$output/$name/$input.json
-    [[ -e $json ]] || "$distortion" --input "$input" ${quick:+--quick} --json "$json"
-    printf '\n%s\n\n' "$input" | tee -a "$output/$name.md"
-    "$laconic" report "$json" --table distortion | tee -a "$output/$name.md"
-  done
-  "$laconic" report "$output/$name/gaussian.json" --svg "$output/$name.svg" --x bits --y distortion --log-y \
-    --title "Quantisers on normal numbers" --x-title "bits for each element, scales and headers included" --y-title "|x - C(x)|²/|x|²"
 }
 
 for name in "${names[@]}"; do
