@@ -12,6 +12,7 @@
 #include "compressors/scaled.h"
 #include "compressors/sign.h"
 #include "compressors/topk.h"
+#include "compressors/turboquant.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "laconic/base/status.h"
@@ -32,7 +33,8 @@ const CodecRegistry& CodecRegistry::BuiltIn() {
   static const CodecRegistry& registry = *[] {
     auto* built_in = new CodecRegistry;
     built_in->codecs_ = {IdentityInfo(), CastInfo(),    TopKInfo(),    RandKInfo(), SignInfo(),
-                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), ScaledInfo()};
+                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), TurboQuantInfo(),
+                         ScaledInfo()};
     return built_in;
   }();
   return registry;

@@ -48,6 +48,8 @@ constexpr std::string_view kSpecs[] = {
     "quantize(bits=4, rounding=nearest)",
     "quantize(bits=8, rounding=stochastic)",
     "natural",
+    "turboquant(bits=4)",
+    "turboquant(bits=1, mode=unbiased)",
     "lowrank(rank=4)",
 };
 

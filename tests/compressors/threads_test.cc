@@ -93,7 +93,8 @@ INSTANTIATE_TEST_SUITE_P(Codecs, Threads,
                                          "quantize(block=0)", "quantize(bits=3, block=700)",
                                          "quantize(bits=1, block=0)", "quantize(rounding=stochastic)",
                                          "quantize(bits=8, block=0, norm=l2, rounding=stochastic)",
-                                         "topk(k=3, chunk=700)"),
+                                         "topk(k=3, chunk=700)", "turboquant",
+                                         "turboquant(bits=3, mode=unbiased, block=128)", "turboquant(mode=qjl)"),
                          [](const testing::TestParamInfo<std::string>& info) {
                            std::string name;
                            for (const char c : info.param) name += std::isalnum(c) != 0 ? c : '_';

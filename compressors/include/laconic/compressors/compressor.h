@@ -41,6 +41,7 @@ enum class CodecId : uint8_t {
   kQuantize = 6,
   kNatural = 7,
   kLowRank = 8,
+  kTurboQuant = 9,
   kFirstUserCodec = 128,
 };
 
