@@ -207,7 +207,7 @@ Traits TurboQuant::traits(const Shape& shape) const {
       traits.suggested_eta = *traits.delta;
       break;
     case Mode::kUnbiased:
-      traits.omega = Omega(options_.bits);
+      if (options_.rounds > 1) traits.omega = Omega(options_.bits);  // one leaves a bias that can be seen
       break;
     case Mode::kQjl:
       traits.omega = Omega(1) * (code_bits() > 0 ? GaussianCodebookOf(code_bits()).error_bound : 1);

@@ -22,8 +22,8 @@ namespace laconic::internal {
 //
 //   mse       C(x) = rms(x) R^T c(z). Least error, but shrinks: <C(x), x> is (1 - D_b) |x|^2.
 //   unbiased  C(x) = s R^T c(z), s such that <C(x), x> = |x|^2 in every draw. Under a uniform rotation what is left
-//             points anywhere across x, so E C(x) = x exactly, and E|C(x) - x|^2 = D_b/(1 - D_b) |x|^2 (EDEN, Theorem
-//             2.1). Two rounds are not quite uniform: E C(x) - x is of the order |x|/P.
+//             points anywhere across x, so E C(x) = x exactly, and E|C(x) - x|^2 = D_b/(1 - D_b) |x|^2 (EDEN).
+//             Two rounds are not quite uniform: |E C(x) - x| is at most about .4 |x|/P (measured). One is far from it.
 //   qjl       b - 1 bits as mse, then one bit a coordinate for the residual r = z - c(z), rotated once more (r' = H S
 //             r): the sign of r'. C(x) = rms(x) R^T (c(z) + g S H sign(r')), g such that r is met in every draw: an
 //             unbiased estimate of inner products with what is known in advance (c(z)) taken out. TurboQuant's second
@@ -36,7 +36,7 @@ namespace laconic::internal {
 //   the
 //             last one is a sum of the coordinates of a vector of squared norm P under random signs and divided by
 //             sqrt(P): of all such sums none is rounded worse than B_b.
-//   unbiased  omega = B_b (1 + T), T = 2.5 B_b. |C(x) - x|^2 / |x|^2 = tan^2 of the angle between z and c(z), and
+//   unbiased  omega = B_b (1 + T), T = 2.5 B_b, from two rounds on. |C(x) - x|^2 / |x|^2 = tan^2 of the angle between z and c(z), and
 //             sin^2 <= |z - c(z)|^2 / P, with expectation at most B_b. A draw with tan^2 > T is thrown away and the
 //             next one taken, which a draw is with probability at most B_b (1 + T) / T < .91: at most 256 of them, so
 //             that the last one counts for less than 1e-10. The choice looks at R x only and so takes nothing from
