@@ -32,9 +32,8 @@ const CodecRegistry& CodecRegistry::BuiltIn() {
   // Never destroyed, so that codecs made from it may be used until the process ends.
   static const CodecRegistry& registry = *[] {
     auto* built_in = new CodecRegistry;
-    built_in->codecs_ = {IdentityInfo(), CastInfo(),    TopKInfo(),    RandKInfo(), SignInfo(),
-                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), TurboQuantInfo(),
-                         ScaledInfo()};
+    built_in->codecs_ = {IdentityInfo(), CastInfo(),    TopKInfo(),    RandKInfo(),      SignInfo(),
+                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), TurboQuantInfo(), ScaledInfo()};
     return built_in;
   }();
   return registry;
