@@ -23,8 +23,8 @@ CodecInfo UserCodec(std::string name, int id) {
 TEST(CodecRegistry, BuiltIn_HasEveryDocumentedCodecInOrder) {
   std::vector<std::string> names;
   for (const CodecInfo& codec : CodecRegistry::BuiltIn().codecs()) names.push_back(codec.name);
-  EXPECT_THAT(names,
-              ElementsAre("identity", "cast", "topk", "randk", "sign", "quantize", "natural", "lowrank", "turboquant", "scaled"));
+  EXPECT_THAT(names, ElementsAre("identity", "cast", "topk", "randk", "sign", "quantize", "natural", "lowrank",
+                                 "turboquant", "scaled"));
 }
 
 TEST(CodecRegistry, EveryBuiltIn_IsDocumentedAndItsExamplesCreateIt) {
