@@ -20,6 +20,10 @@ std::optional<double> Contraction(const Traits& traits) {
   return std::nullopt;
 }
 
+// Error feedback on its own needs less than delta: from max |e'| <= (1 - max_norm_delta) (max |g| + max |e|) the error
+// stays within max |g| (1 - max_norm_delta) / max_norm_delta.
+bool BoundsFedBackError(const Traits& traits) { return Contraction(traits) || traits.max_norm_delta.value_or(0) > 0; }
+
 absl::Status CheckContractive(std::string_view method, const Traits& traits, std::string_view codec_spec) {
   if (Contraction(traits)) return absl::OkStatus();
   if (traits.omega) {
@@ -30,8 +34,8 @@ absl::Status CheckContractive(std::string_view method, const Traits& traits, std
   }
   return absl::InvalidArgumentError(fmt::format(
       "{} needs a contractive codec, and {} does not claim to be one on this shape: without it the kept error may "
-      "grow without bound; take topk, sign, lowrank or scaled(an unbiased codec)",
-      method, codec_spec));
+      "grow without bound; take topk, sign, lowrank or scaled(an unbiased codec){}",
+      method, codec_spec, traits.max_norm_delta ? ", or ef, for which its largest error shrinks enough" : ""));
 }
 
 absl::Status CheckUnbiased(std::string_view method, const Traits& traits, std::string_view codec_spec) {
@@ -161,7 +165,8 @@ std::string ControlSpec::ToString() const {
 absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Traits& traits,
                                               std::string_view codec_spec) {
   const ControlInfo& info = Info(spec.method);
-  if (info.needs == "contractive") LACONIC_RETURN_IF_ERROR(CheckContractive(info.name, traits, codec_spec));
+  const bool is_enough = spec.method == ControlMethod::kEf && BoundsFedBackError(traits);
+  if (info.needs == "contractive" && !is_enough) LACONIC_RETURN_IF_ERROR(CheckContractive(info.name, traits, codec_spec));
   if (info.needs == "unbiased") LACONIC_RETURN_IF_ERROR(CheckUnbiased(info.name, traits, codec_spec));
 
   const double largest_alpha = 1 / (1 + traits.omega.value_or(0));
@@ -195,7 +200,7 @@ absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Tra
 
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits) {
   const bool worker_keeps_state = worker.keeps_error() || worker.keeps_shift() || worker.keeps_momentum();
-  if (!worker_keeps_state || !Contraction(traits)) return {};
+  if (!worker_keeps_state || !BoundsFedBackError(traits)) return {};
   return {.eta = 1, .decay = worker.keeps_shift() ? 1 : worker.decay};
 }
 

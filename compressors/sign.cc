@@ -27,25 +27,6 @@ bool TestBit(std::span<const std::byte> bits, size_t i) {
   return (bits[i / 8] & (std::byte{1} << (i % 8))) != std::byte{0};
 }
 
-// The mean magnitude of `count` floats whose magnitudes add up to `sum`.
-float MeanMagnitude(double sum, uint64_t count) {
-  if (count == 0) return 0;
-  constexpr double kLargest = std::numeric_limits<float>::max();  // a rounded sum may lead a hair's breadth beyond
-  return static_cast<float>(std::min(sum / static_cast<double>(count), kLargest));
-}
-
-// The sum of the magnitudes of a segment and its zeros. A segment of one run is left formed in `runs`.
-kernels::Magnitudes Measure(MessageRuns& runs, size_t first, size_t elements) {
-  kernels::Magnitudes total;
-  ForEachRun(first, elements, [&](size_t begin, size_t count) {
-    kernels::Magnitudes run;
-    runs.Form(begin, count, run);
-    total.sum += run.sum;
-    total.zeros += run.zeros;
-  });
-  return total;
-}
-
 void PutZeros(std::span<const uint64_t> zeros, size_t elements, ByteWriter& out) {
   const IndexPlan plan = PlanIndices(zeros, elements);
   PutVarint(out, zeros.size());
@@ -73,16 +54,49 @@ absl::StatusOr<size_t> TakeZeros(ByteReader& in, size_t elements, std::span<std:
 }  // namespace
 
 std::string Sign::ToString() const {
-  return fmt::format("sign(block={}, zeros={}, scale=l1)", block_, zeros_ == Zeros::kExact ? "exact" : "plus");
+  return fmt::format("sign(block={}, zeros={}, scale={})", block_, zeros_ == Zeros::kExact ? "exact" : "plus",
+                     scale_ == Scale::kMeanMagnitude ? "l1" : "rms");
 }
 
 Traits Sign::traits(const Shape& shape) const {
   const uint64_t block = Blocks(shape.elements(), block_).LargestBlock();
+  const double n = static_cast<double>(std::max<uint64_t>(block, 1));
   Traits traits;
-  traits.delta = block == 0 ? 1 : 1 / static_cast<double>(block);
+  if (scale_ == Scale::kMeanMagnitude) {
+    traits.delta = 1 / n;
+  } else {
+    if (block < 4) traits.delta = 2 / std::sqrt(n) - 1;
+    traits.max_norm_delta = 1 - std::sqrt(1 - 1 / n);
+  }
   traits.deterministic = true;
   traits.fixed_size = zeros_ == Zeros::kPlus;
   return traits;
+}
+
+Sign::Measured Sign::Measure(MessageRuns& runs, size_t first, size_t elements) const {
+  Measured total;
+  ForEachRun(first, elements, [&](size_t begin, size_t count) {
+    if (scale_ == Scale::kMeanMagnitude) {
+      kernels::Magnitudes run;
+      runs.Form(begin, count, run);
+      total.sum += run.sum;
+      total.zeros += run.zeros;
+    } else {
+      double sum_squares = 0;
+      const std::span<const float> run = runs.FormSumSquares(begin, count, sum_squares);
+      total.sum += sum_squares;
+      if (zeros_ == Zeros::kExact) total.zeros += kernels::CountZeros(run);
+    }
+  });
+  return total;
+}
+
+float Sign::ScaleOf(const Measured& measured, size_t elements) const {
+  const size_t count = zeros_ == Zeros::kExact ? elements - measured.zeros : elements;
+  if (count == 0) return 0;
+  constexpr double kLargest = std::numeric_limits<float>::max();  // a rounded sum may lead a hair's breadth beyond
+  const double mean = measured.sum / static_cast<double>(count);
+  return static_cast<float>(std::min(scale_ == Scale::kMeanMagnitude ? mean : std::sqrt(mean), kLargest));
 }
 
 size_t Sign::MaxBodyBytes(const Shape& shape) const {
@@ -162,20 +176,19 @@ absl::StatusOr<size_t> Sign::EncodeBlocks(const Message& message, std::span<floa
   // Under one scale for all, every segment is measured before the first is encoded.
   const bool one_scale = block_ == 0;
   float tensor_scale = 0;
-  const std::span<kernels::Magnitudes> measured =
-      Scratch<kernels::Magnitudes>(ScratchUse::kValues, one_scale ? blocks.segments() : 0);
+  const std::span<Measured> measured = Scratch<Measured>(ScratchUse::kValues, one_scale ? blocks.segments() : 0);
   if (one_scale) {
     ParallelFor(blocks.segments(), blocks.Grain(), [&](size_t begin, size_t end) {
       MessageRuns runs(message, {});
       for (size_t b = begin; b < end; ++b) measured[b] = Measure(runs, blocks.FirstElement(b), blocks.Size(b));
     });
-    kernels::Magnitudes total;
-    for (const kernels::Magnitudes& segment : measured) {
+    Measured total;
+    for (const Measured& segment : measured) {
       total.sum += segment.sum;
       total.zeros += segment.zeros;
     }
     if (!std::isfinite(total.sum)) return CheckFinite("sign", message);
-    tensor_scale = MeanMagnitude(total.sum, exact ? message.size() - total.zeros : message.size());
+    tensor_scale = ScaleOf(total, message.size());
     std::memcpy(scales.data(), &tensor_scale, sizeof(tensor_scale));
   }
 
@@ -191,15 +204,14 @@ absl::StatusOr<size_t> Sign::EncodeBlocks(const Message& message, std::span<floa
     ByteWriter out(data.subspan(begin * most_bytes));
     for (size_t b = begin; b < end; ++b) {
       Segment segment{.first = blocks.FirstElement(b), .elements = blocks.Size(b), .scale = tensor_scale};
-      const kernels::Magnitudes magnitudes = one_scale ? measured[b] : Measure(runs, segment.first, segment.elements);
-      const size_t zeros = exact ? magnitudes.zeros : 0;
+      const Measured own = one_scale ? measured[b] : Measure(runs, segment.first, segment.elements);
       if (!one_scale) {
-        if (!std::isfinite(magnitudes.sum)) is_finite = false;
+        if (!std::isfinite(own.sum)) is_finite = false;
         segment.is_formed = segment.elements <= MessageRuns::kMax;
-        segment.scale = MeanMagnitude(magnitudes.sum, segment.elements - zeros);
+        segment.scale = ScaleOf(own, segment.elements);
         std::memcpy(scales.data() + b * sizeof(float), &segment.scale, sizeof(float));
       }
-      if (segment.scale != 0) segment.zeros = zeros;  // of a block of nothing but zeros they are implied
+      if (exact && segment.scale != 0) segment.zeros = own.zeros;  // of a block of nothing but zeros they are implied
       if (segment.zeros > 0) flags[b / 8] |= std::byte{1} << (b % 8);
       EncodeSegment(segment, runs, out);
     }
@@ -269,29 +281,32 @@ CodecInfo SignInfo() {
   std::vector<ParameterInfo> parameters = {
       {"block", "0..65536", "2048", "elements that share a scale; 0: the whole tensor"},
       {"zeros", "exact|plus", "exact", "exact: zeros decode to zero; plus: to the scale, by their sign bit"},
-      {"scale", "l1", "l1", "the mean magnitude"},
+      {"scale", "l1|rms", "l1", "l1: the mean magnitude; rms: the root mean square, the better one under ef"},
   };
   return {
       .name = "sign",
       .id = CodecId::kSign,
-      .summary = "one bit an element: its sign, times the mean magnitude of its block",
-      .source = "Karimireddy, Rebjock, Stich and Jaggi 2019, arXiv:1901.09847; Seide et al. 2014",
+      .summary = "one bit an element: its sign, times a scale of its block",
+      .source =
+          "Karimireddy, Rebjock, Stich and Jaggi 2019, arXiv:1901.09847; Seide et al. 2014; rms: Tang et al. 2021",
       .parameters = parameters,
       .create = [parameters](const SpecCall& call,
                              const CodecRegistry&) -> absl::StatusOr<std::shared_ptr<const Compressor>> {
         using internal::Sign;
         static constexpr std::array<std::string_view, 2> kZeros = {"exact", "plus"};
-        static constexpr std::array<std::string_view, 1> kScales = {"l1"};
+        static constexpr std::array<std::string_view, 2> kScales = {"l1", "rms"};
         SpecArguments arguments(call, parameters);
         const int64_t block = arguments.Integer("block", Sign::kDefaultBlock, 0, internal::Blocks::kMaxBlock);
         const std::string zeros = arguments.Word("zeros", kZeros[0], kZeros);
-        arguments.Word("scale", kScales[0], kScales);
+        const std::string scale = arguments.Word("scale", kScales[0], kScales);
         LACONIC_RETURN_IF_ERROR(arguments.Finish());
         return std::make_shared<const Sign>(static_cast<size_t>(block),
-                                            zeros == "exact" ? Sign::Zeros::kExact : Sign::Zeros::kPlus);
+                                            zeros == "exact" ? Sign::Zeros::kExact : Sign::Zeros::kPlus,
+                                            scale == "l1" ? Sign::Scale::kMeanMagnitude : Sign::Scale::kRootMeanSquare);
       },
       .examples = {"sign", "sign(block=64)", "sign(block=0)", "sign(block=1)", "sign(zeros=plus)",
-                   "sign(block=0, zeros=plus)"},
+                   "sign(block=0, zeros=plus)", "sign(scale=rms)", "sign(block=3, scale=rms)",
+                   "sign(block=0, zeros=plus, scale=rms)"},
   };
 }
 

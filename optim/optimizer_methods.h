@@ -41,6 +41,6 @@ OptimizerMethod ZeroOneAdamMethod();
 OptimizerMethod OneBitLambMethod();
 
 // How momenta of the 1-bit family travel where the user does not say.
-inline constexpr std::string_view kOneBitSpec = "sign+ef+scatter";
+inline constexpr std::string_view kOneBitSpec = "sign(scale=rms)+ef+scatter";
 
 }  // namespace laconic

@@ -33,6 +33,9 @@ std::string Claim(const Traits& traits) {
   std::string text;
   if (traits.delta) text += fmt::format("delta = {:.3g}", *traits.delta);
   if (traits.omega) text += fmt::format("{}omega = {:.3g}", text.empty() ? "" : ", ", *traits.omega);
+  if (traits.max_norm_delta) {
+    text += fmt::format("{}max-norm delta = {:.3g}", text.empty() ? "" : ", ", *traits.max_norm_delta);
+  }
   return text.empty() ? "none" : text;
 }
 

@@ -74,6 +74,7 @@ absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyI
 ControlSpec DefaultControl(const Traits& traits) {
   const bool lossless = traits.delta == 1.0;
   const bool biased = traits.delta.has_value() && !traits.omega.has_value();
+  if (!traits.delta.has_value() && traits.max_norm_delta.has_value()) return {.method = ControlMethod::kEf};
   return {.method = biased && !lossless ? ControlMethod::kEControl : ControlMethod::kNone};
 }
 

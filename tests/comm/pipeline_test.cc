@@ -45,6 +45,10 @@ TEST(Pipeline, BiasedCodecWithoutControl_GetsEControl) {
   EXPECT_EQ(Make("sign")->control.method, ControlMethod::kEControl);
 }
 
+TEST(Pipeline, CodecThatContractsInTheLargestElementOnly_GetsErrorFeedback) {
+  EXPECT_EQ(Make("sign(scale=rms)")->control.method, ControlMethod::kEf);
+}
+
 TEST(Pipeline, UnbiasedOrLosslessCodecWithoutControl_GetsNone) {
   EXPECT_EQ(Make("natural")->control.method, ControlMethod::kNone);
   EXPECT_EQ(Make("identity")->control.method, ControlMethod::kNone);

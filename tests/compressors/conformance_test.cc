@@ -230,6 +230,26 @@ TEST_P(Conformance, ClaimOfDelta_HoldsOnEveryKindOfData) {
   });
 }
 
+TEST_P(Conformance, ClaimOfMaxNormDelta_HoldsOnEveryKindOfData) {
+  ForSupported(SmallShapes(), [&](const Shape& shape) {
+    const Traits traits = codec_->traits(shape);
+    if (!traits.max_norm_delta.has_value()) return;
+    EXPECT_GT(*traits.max_norm_delta, 0);
+    for (const Data& data : kData) {
+      SCOPED_TRACE(data.name);
+      const Floats x = Make(data, shape.elements());
+      for (const Floats& y : Samples(x, shape, 1)) {
+        double error = 0, largest = 0;
+        for (size_t i = 0; i < x.size(); ++i) {
+          error = std::max(error, std::abs(static_cast<double>(y[i]) - x[i]));
+          largest = std::max(largest, std::abs(static_cast<double>(x[i])));
+        }
+        EXPECT_LE(error, (1 - *traits.max_norm_delta + 0x1p-24) * largest);  // the scale is rounded to float32
+      }
+    }
+  });
+}
+
 TEST_P(Conformance, ClaimOfOmega_HoldsOnEveryKindOfDataAndTheMeanIsUnbiased) {
   ForSupported(SmallShapes(), [&](const Shape& shape) {
     const Traits traits = codec_->traits(shape);

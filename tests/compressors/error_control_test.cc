@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "laconic/base/state.h"
 #include "rapidcheck/gtest.h"
+#include "tests/base/matchers.h"
 
 namespace laconic {
 namespace {
@@ -166,6 +167,20 @@ TEST(ResolveControl, NumbersSetByHand_AreCheckedToo) {
   EXPECT_FALSE(
       ResolveControl({.method = ControlMethod::kEControl, .eta = std::nan(""), .alpha = {}, .beta = {}}, kTopK, "c")
           .ok());
+}
+
+// sign(scale=rms): the largest error shrinks, the whole one need not. Error feedback, and nothing else, takes it.
+TEST(ResolveControl, MaxNormDeltaAlone_IsEnoughForErrorFeedbackOnly) {
+  const Traits traits{.delta = {}, .omega = {}, .max_norm_delta = 1e-3};
+  const auto resolve = [&](ControlMethod method) { return ResolveControl({.method = method}, traits, "sign(scale=rms)"); };
+  ASSERT_TRUE(resolve(ControlMethod::kEf).ok());
+  EXPECT_EQ(resolve(ControlMethod::kEf)->eta, 1);
+  EXPECT_EQ(OwnerControl(*resolve(ControlMethod::kEf), traits).eta, 1);
+  EXPECT_EQ(OwnerControl(ControlOptions{}, traits).eta, 0);
+  for (const ControlMethod method : {ControlMethod::kEf21, ControlMethod::kEf21Sgdm, ControlMethod::kEControl}) {
+    EXPECT_THAT(resolve(method).status(),
+                HasStatus(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("contractive"), HasSubstr("or ef"))));
+  }
 }
 
 TEST(OwnerControl, WorkerKeepsState_OwnerRunsErrorFeedbackWhereItMay) {

@@ -25,6 +25,32 @@ TEST(Sign, OneBlock_DecodesToTheMeanMagnitudeWithEachSign) {
   EXPECT_THAT(RoundTrip(*Sign("sign"), Floats{1.0f, -2.0f, 3.0f, -6.0f}), ElementsAre(3.0f, -3.0f, 3.0f, -3.0f));
 }
 
+TEST(Sign, RootMeanSquare_IsTheScaleOfElementsThatAreNotZero) {
+  // sqrt((1 + 49) / 2) = 5.
+  EXPECT_THAT(RoundTrip(*Sign("sign(scale=rms)"), Floats{1.0f, 0.0f, -7.0f}), ElementsAre(5.0f, 0.0f, -5.0f));
+  EXPECT_THAT(RoundTrip(*Sign("sign(block=2, zeros=plus, scale=rms)"), Floats{1.0f, -7.0f, 3.0f}),
+              ElementsAre(5.0f, -5.0f, 3.0f));
+  EXPECT_THAT(RoundTrip(*Sign("sign(block=0, scale=rms)"), Floats{0.0f, 0.0f}), Each(0.0f));
+  EXPECT_THAT(RoundTrip(*Sign("sign(scale=rms)"), Floats{kLargestFloat, -kLargestFloat}),
+              ElementsAre(kLargestFloat, -kLargestFloat));
+}
+
+// One spike among zeros that are not exact: 2 (1 - 1/sqrt(n)) > 1, so no claim of delta; the largest error shrinks.
+TEST(Sign, RootMeanSquareOfASpike_ErrsByMoreThanItHoldsButNowhereByAsMuch) {
+  Floats x(64, 1e-6f);
+  x[5] = 1;
+  const Floats y = RoundTrip(*Sign("sign(scale=rms)"), x);
+  double error2 = 0, largest = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    error2 += std::pow(static_cast<double>(y[i]) - x[i], 2);
+    largest = std::max(largest, std::abs(static_cast<double>(y[i]) - x[i]));
+  }
+  EXPECT_NEAR(error2, 2 * (1 - 1 / 8.0), 1e-3);
+  EXPECT_NEAR(largest, 1 - 1 / 8.0, 1e-3);
+  EXPECT_FALSE(Sign("sign(scale=rms)")->traits(Shape({64})).delta.has_value());
+  EXPECT_TRUE(Sign("sign(block=3, scale=rms)")->traits(Shape({64})).delta.has_value());
+}
+
 TEST(Sign, Blocks_HaveTheirOwnScales) {
   EXPECT_THAT(RoundTrip(*Sign("sign(block=2)"), Floats{1.0f, -3.0f, 10.0f, 30.0f, -7.0f}),
               ElementsAre(2.0f, -2.0f, 20.0f, 20.0f, -7.0f));
@@ -228,6 +254,7 @@ TEST(Sign, DecodeAdd_RefusesBadZeroSets) {
 TEST(Sign, Spec_PrintsCanonicallyAndNamesWhatItTakes) {
   EXPECT_EQ(Sign("sign")->ToString(), "sign(block=2048, zeros=exact, scale=l1)");
   EXPECT_EQ(Sign("sign(zeros=plus, block=0)")->ToString(), "sign(block=0, zeros=plus, scale=l1)");
+  EXPECT_EQ(Sign("sign(scale=rms)")->ToString(), "sign(block=2048, zeros=exact, scale=rms)");
   EXPECT_THAT(Create(SignInfo(), "sign(block=65537)"),
               HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("0..65536")));
   EXPECT_THAT(Create(SignInfo(), "sign(zeros=minus)"),

@@ -23,7 +23,7 @@ for spec in "${specs[@]}"; do
 done
 # In the warm-up, across the freeze at step 60, and after it; where ranks step alone, between two exchanges too (step 87, the third after
 # that of step 84).
-one_bit='sign+ef+scatter'
+one_bit='sign(scale=rms)+ef+scatter'
 for at in 30 55 80; do
   unbroken_and_resumed 'onebit-adam(freeze_step=60)' "$one_bit" 0.001 "$at"
 done

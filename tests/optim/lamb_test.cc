@@ -43,7 +43,7 @@ TEST(OneBitLamb, BeforeTheFreeze_IsLambBitForBit) {
                                                                       "dense", SmallBuckets()));
     LACONIC_ASSIGN_OR_RETURN(auto second, DistributedOptimizer::Create(&comm, onebit.parameters,
                                                                        "onebit-lamb(freeze_step=15, weight_decay=0.1)",
-                                                                       "sign+ef+scatter", SmallBuckets()));
+                                                                       "sign(scale=rms)+ef+scatter", SmallBuckets()));
     for (uint64_t t = 0; t < 15; ++t) {
       LACONIC_RETURN_IF_ERROR(lamb.Step(*first, t, 0.01));
       LACONIC_RETURN_IF_ERROR(onebit.Step(*second, t, 0.01));

@@ -15,7 +15,7 @@ using testing::OnRanks;
 using testing::SmallBuckets;
 using testing::ToyTrainer;
 
-constexpr char kSign[] = "sign+ef+scatter";
+constexpr char kSign[] = "sign(scale=rms)+ef+scatter";
 
 TEST(OneBitAdam, BeforeTheFreeze_IsAdamWBitForBit) {
   for (const double clip_norm : {0.0, 5.0}) {
@@ -86,8 +86,8 @@ TEST(OneBitAdam, WithoutAGradientBeforeTheFreeze_AnElementStaysWhereItIs) {
 // (algorithms.md, check 30). With a codec that sends one bit for a zero too, they would reach 1e5.
 TEST(OneBitAdam, ParametersWithoutAGradient_StayZeroThroughAThousandCompressedSteps) {
   constexpr size_t kElements = 1000, kUsed = 976;
-  for (const auto& [space, spec] : {std::pair{"step", "sign+ef+scatter"},
-                                    {"plain", "sign+ef+scatter"},
+  for (const auto& [space, spec] : {std::pair{"step", "sign(scale=rms)+ef+scatter"},
+                                    {"plain", "sign(scale=rms)+ef+scatter"},
                                     {"plain", "sign(zeros=plus)+ef+scatter"}}) {
     const std::string text = fmt::format("onebit-adam(freeze_step=300, space={})", space);
     OnRanks(4, [&](Communicator& comm) -> absl::Status {

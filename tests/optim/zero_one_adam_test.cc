@@ -14,7 +14,7 @@ using testing::OnRanks;
 using testing::SmallBuckets;
 using testing::ToyTrainer;
 
-constexpr char kSign[] = "sign+ef+scatter";
+constexpr char kSign[] = "sign(scale=rms)+ef+scatter";
 
 // kappa = 16: 96, 148 and 201 exact gradients in 1,000, 10,000 and 100,000 steps, the last at 992, 9,728 and 98,304
 // (algorithms.md, check 31).

@@ -55,9 +55,33 @@ absl::StatusOr<Encoded> EncodeAndDecode(const Compressor& codec, const Message& 
   return encoded;
 }
 
+// max |C(x) - x| <= (1 - delta) max |x|, a rounding of the scale aside.
+Finding CheckMaxNormPromise(const Compressor& codec, const std::vector<Sample>& samples, double delta) {
+  double worst = 0;
+  for (const Sample& sample : samples) {
+    const absl::StatusOr<Encoded> encoded = EncodeAndDecode(codec, sample.x, {});
+    if (!encoded.ok()) return Failed("promise", fmt::format("{}: {}", sample.name, encoded.status().ToString()));
+    double error = 0, largest = 0;
+    for (size_t i = 0; i < sample.x.size(); ++i) {
+      error = std::max(error, std::fabs(static_cast<double>(encoded->decoded[i]) - sample.x[i]));
+      largest = std::max(largest, std::fabs(static_cast<double>(sample.x[i])));
+    }
+    if (error > (1 - delta + 1e-6) * largest) {
+      return Failed("promise", fmt::format("{}: max |x - C(x)| = {:.4g} max |x|, promised {:.4g}", sample.name,
+                                           error / largest, 1 - delta));
+    }
+    if (largest > 0) worst = std::max(worst, error / largest);
+  }
+  return {.check = "promise",
+          .detail = fmt::format("max |x - C(x)| <= {:.4g} max |x|, promised {:.4g}", worst, 1 - delta)};
+}
+
 Finding CheckPromise(const Compressor& codec, const std::vector<Sample>& samples) {
   const Traits traits = codec.traits(kShape);
-  if (!traits.delta && !traits.omega) return {.check = "promise", .detail = "none made"};
+  if (!traits.delta && !traits.omega) {
+    return traits.max_norm_delta ? CheckMaxNormPromise(codec, samples, *traits.max_norm_delta)
+                                 : Finding{.check = "promise", .detail = "none made"};
+  }
   double worst = 0;
   for (const Sample& sample : samples) {
     // The codec alone: without a control the shared_ptr need not own it.

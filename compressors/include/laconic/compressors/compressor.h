@@ -24,6 +24,9 @@ namespace laconic {
 struct Traits {
   std::optional<double> delta;  // contractive: E|C(x) - x|^2 <= (1 - delta) |x|^2, 0 < delta <= 1
   std::optional<double> omega;  // unbiased: E C(x) = x and E|C(x) - x|^2 <= omega |x|^2, omega >= 0
+  // Every C(x) has max |C(x) - x| <= (1 - max_norm_delta) max |x|, 0 < max_norm_delta <= 1. Weaker than delta where it
+  // stands alone, yet enough for error feedback to keep a bounded error (ResolveControl).
+  std::optional<double> max_norm_delta;
   bool deterministic = false;   // ignores its RngKey
   bool fixed_size = false;      // every body of this shape has MaxBodyBytes(shape) bytes
   bool linear = false;          // NewLinearSession gives a session

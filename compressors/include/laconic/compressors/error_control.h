@@ -73,14 +73,16 @@ struct ControlOptions {
 // illegal and, where one exists, the wrapper that makes it legal: "diana needs an unbiased codec and topk(ratio=0.01)
 // is biased: ..." , "econtrol needs a contractive codec; randk(..., unbiased) has omega = 99: write scaled(randk(...)),
 // delta = 0.01". ControlMethod::kNone takes any codec. An unbiased codec with omega < 1 is contractive with delta = 1 -
-// omega and counts as such. Numbers out of range, or given to a method that has no use for them, are InvalidArgument
+// omega and counts as such. ControlMethod::kEf, and nothing else, also takes a codec that only claims max_norm_delta:
+// its error stays bounded in the largest element. Numbers out of range, or given to a method that has no use for them, are InvalidArgument
 // too.
 absl::StatusOr<ControlOptions> ResolveControl(const ControlSpec& spec, const Traits& traits,
                                               std::string_view codec_spec);
 
 // The control the owner of a shard runs on what it re-encodes in a two-phase collective: EF where the codec is
-// contractive and the worker's method keeps state (without it the recurrence is silently wrong: docs/algorithms.md,
-// section 5.1), else none. It decays as the worker's does, except beside shifts: there it is what H lacks of mean(h).
+// contractive, or claims max_norm_delta, and the worker's method keeps state (without it the recurrence is silently
+// wrong: docs/algorithms.md, section 5.1), else none. It decays as the worker's does, except beside shifts: there it is
+// what H lacks of mean(h).
 ControlOptions OwnerControl(const ControlOptions& worker, const Traits& traits);
 
 // InvalidArgument, with the reason, where no owner's control is right: the worker's method keeps shifts and the codec

@@ -58,7 +58,8 @@ struct Pipeline {
 };
 
 // A rule's calls, in any order, at most one of each kind. Defaults: codec identity; control econtrol where the codec is
-// contractive and not unbiased (error feedback is never silently absent), else none; strategy: best compressed. "dense"
+// contractive and not unbiased, ef where it is not but claims max_norm_delta (error feedback is never silently absent),
+// else none; strategy: best compressed. "dense"
 // stands alone or with identity. InvalidArgument with column for unknown names (lists codecs, controls, strategies) and
 // for two of a kind.
 absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const CodecRegistry& registry);
