@@ -37,11 +37,10 @@ void BasicMessage<T>::Form(size_t first, std::span<T> out) const {
   const T* v = momentum.data() + (momentum.empty() ? 0 : first);
   const T* h = shift.data() + (shift.empty() ? 0 : first);
   const T* e = error.data() + (error.empty() ? 0 : first);
-  const T keep = 1 - beta;
   WithParts(*this, [&](auto has_momentum, auto has_shift, auto has_error) {
     for (size_t i = 0; i < out.size(); ++i) {
       T u = g[i];
-      if constexpr (has_momentum) u = keep * v[i] + beta * u;
+      if constexpr (has_momentum) u = momentum_weight * v[i] + gradient_weight * u;
       if constexpr (has_shift) u -= h[i];
       if constexpr (has_error) u += error_weight * e[i];
       out[i] = kappa * u;

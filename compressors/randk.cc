@@ -167,6 +167,7 @@ Traits RandK::traits(const Shape& shape) const {
   const uint64_t k = sparsity_.Kept(d);
   Traits traits;
   traits.fixed_size = true;
+  traits.sparse = true;
   traits.linear = seed_ == Seed::kShared && values_ == ValueFormat::kFp32;
   if (d == 0) {
     traits.delta = 1;

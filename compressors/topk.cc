@@ -62,6 +62,7 @@ Traits TopK::traits(const Shape& shape) const {
   const uint64_t k = Kept(options_.sparsity, d);
   Traits traits;
   traits.deterministic = options_.warmup == 0;
+  traits.sparse = true;
   traits.fixed_size = options_.warmup == 0 && (k == 0 || k == d);
   if (d == 0) {
     traits.delta = 1;

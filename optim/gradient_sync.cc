@@ -31,12 +31,22 @@ struct Bucket {
   std::vector<GradientSlot> slots;
   std::unique_ptr<AllreduceStrategy> strategy;
   std::unique_ptr<AllreduceStrategy>
-      warmup;                     // dense, for the first steps; null when there are none or strategy is dense
+      warmup;  // dense, for the first dense_steps; null when there are none or strategy is dense
+  uint64_t dense_steps = 0;
   std::vector<float> directions;  // of all slots, one after the other
   size_t waiting = 0;             // tensors not ready yet
   BucketResult result;
   Work work;
 };
+
+// h = v = g and H = mean(g), wherever H is kept, after a dense step.
+void StartFromDense(GradientSlot& slot) {
+  slot.control.SetShift(slot.gradient, slot.direction);
+  if (slot.control.options().keeps_momentum()) slot.control.SetMomentum(slot.gradient);
+  if (slot.owner.options().keeps_momentum()) {
+    slot.owner.SetMomentum(slot.direction.subspan(slot.owner_begin, slot.owner.elements()));
+  }
+}
 
 class GradientSyncImpl final : public GradientSync {
  public:
@@ -63,9 +73,9 @@ class GradientSyncImpl final : public GradientSync {
   absl::Status MakeBuckets(std::span<const Parameter> parameters, std::span<const TensorRule> rules);
   absl::Status Handshake(std::span<const Parameter> parameters) const;
   absl::Status RunBucket(Bucket& bucket);  // on the queue's thread
-  AllreduceStrategy& StrategyOf(Bucket& bucket) {
-    return bucket.warmup != nullptr && step_.step < options_.dense_warmup_steps ? *bucket.warmup : *bucket.strategy;
-  }
+  bool IsDense(const Bucket& bucket) const { return bucket.warmup != nullptr && step_.step < bucket.dense_steps; }
+  AllreduceStrategy& StrategyOf(Bucket& bucket) { return IsDense(bucket) ? *bucket.warmup : *bucket.strategy; }
+  void Commit(Bucket& bucket);
   void SubmitReadyBuckets();
   absl::Status Conclude();  // after all buckets succeeded: skip, fail or commit
   void FillReport();
@@ -157,7 +167,14 @@ absl::Status GradientSyncImpl::MakeBuckets(std::span<const Parameter> parameters
     }
     const Pipeline& pipeline = *rules[plan[b].front()].pipeline;
     LACONIC_ASSIGN_OR_RETURN(bucket.strategy, MakeStrategy(pipeline, *comm_, bucket.slots, strategy));
-    if (options_.dense_warmup_steps > 0 && !pipeline.dense()) {
+    const ControlOptions& control = bucket.slots.front().control.options();
+    if (options_.rescale_error && control.participation < 1) {
+      return absl::InvalidArgumentError(
+          "rescale_error needs every rank in every step: the error of one that is away would keep the unit of an older "
+          "rate");
+    }
+    bucket.dense_steps = std::max<uint64_t>(options_.dense_warmup_steps, control.dense_start ? 1 : 0);
+    if (bucket.dense_steps > 0 && !pipeline.dense()) {
       const Pipeline dense{.codec = pipeline.codec, .strategy = {.kind = StrategyKind::kDense}};
       LACONIC_ASSIGN_OR_RETURN(bucket.warmup, MakeStrategy(dense, *comm_, bucket.slots, strategy));
     }
@@ -264,7 +281,7 @@ absl::Status GradientSyncImpl::Conclude() {
     for (Bucket& other : buckets_) std::fill(other.directions.begin(), other.directions.end(), 0.0f);
     return absl::OkStatus();
   }
-  for (Bucket& bucket : buckets_) StrategyOf(bucket).Commit(bucket.slots);
+  for (Bucket& bucket : buckets_) Commit(bucket);
   last_learning_rate_ = step_.learning_rate;
   return absl::OkStatus();
 }
@@ -273,6 +290,14 @@ void GradientSyncImpl::ResetState() {
   for (GradientSlot* slot : slots_) {
     slot->control = ErrorControl(slot->control.options(), slot->control.elements());
     slot->owner = ErrorControl(slot->owner.options(), slot->owner.elements());
+  }
+}
+
+void GradientSyncImpl::Commit(Bucket& bucket) {
+  StrategyOf(bucket).Commit(bucket.slots);
+  if (!IsDense(bucket)) return;
+  for (GradientSlot& slot : bucket.slots) {
+    if (slot.control.options().dense_start) StartFromDense(slot);
   }
 }
 

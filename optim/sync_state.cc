@@ -31,17 +31,18 @@ absl::StatusOr<std::vector<float>> MeanOf(std::span<const StateReader> slots, st
   return mean;
 }
 
-// The owners' errors of all old shards, laid together; empty if there were none.
-absl::StatusOr<std::vector<float>> OwnersError(std::span<const StateReader> slots, size_t elements) {
+// What the owners of all old shards kept as `name`, laid together; empty if they kept none.
+absl::StatusOr<std::vector<float>> OwnersEntry(std::span<const StateReader> slots, std::string_view name,
+                                               size_t elements) {
   std::vector<float> whole;
   for (const StateReader& in : slots) {
     const StateReader owner = in.Scope("owner");
-    if (!owner.Has("error")) continue;
-    LACONIC_ASSIGN_OR_RETURN(const std::span<const float> shard, owner.Floats("error"));
+    if (!owner.Has(name)) continue;
+    LACONIC_ASSIGN_OR_RETURN(const std::span<const float> shard, owner.Floats(name));
     LACONIC_ASSIGN_OR_RETURN(const uint64_t begin, in.U64("owner_begin"));
     if (begin > elements || shard.size() > elements - begin) {
-      return absl::DataLossError(
-          fmt::format("{}error covers [{}, {}) of {} elements", owner.prefix(), begin, begin + shard.size(), elements));
+      return absl::DataLossError(fmt::format("{}{} covers [{}, {}) of {} elements", owner.prefix(), name, begin,
+                                             begin + shard.size(), elements));
     }
     whole.resize(elements);
     std::copy(shard.begin(), shard.end(), whole.begin() + static_cast<ptrdiff_t>(begin));
@@ -92,7 +93,8 @@ absl::Status ReshardSlot(std::span<const StateReader> by_rank, int rank, int ran
   LACONIC_ASSIGN_OR_RETURN(const std::vector<float> shift, MeanOf(slots, "shift", elements));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<float> shift_average, MeanOf(slots, "shift_average", elements));
   LACONIC_ASSIGN_OR_RETURN(const std::vector<float> momentum, MeanOf(slots, "momentum", elements));
-  LACONIC_ASSIGN_OR_RETURN(const std::vector<float> owners, OwnersError(slots, elements));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<float> owners, OwnersEntry(slots, "error", elements));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<float> owners_momentum, OwnersEntry(slots, "momentum", elements));
 
   const bool has_owner = slot.owner.options().keeps_error();
   if (!owners.empty() && !has_owner) {
@@ -108,13 +110,17 @@ absl::Status ReshardSlot(std::span<const StateReader> by_rank, int rank, int ran
   };
   put("error", options.keeps_error(), error);
   put("shift", options.keeps_shift(), shift);
-  put("shift_average", options.keeps_shift(), shift_average);
+  put("shift_average", options.keeps_shift_average(), shift_average);
   put("momentum", options.keeps_momentum(), momentum);
   LACONIC_RETURN_IF_ERROR(slot.control.Load(StateReader(&archive)));
 
   if (has_owner && !owners.empty()) {
     StateArchive owner;
-    StateWriter(&owner).Floats("error", std::span(owners).subspan(slot.owner_begin, slot.owner.elements()));
+    const auto shard = [&](const std::vector<float>& whole) {
+      return std::span(whole.empty() ? zeros : whole).subspan(slot.owner_begin, slot.owner.elements());
+    };
+    StateWriter(&owner).Floats("error", shard(owners));
+    if (slot.owner.options().keeps_momentum()) StateWriter(&owner).Floats("momentum", shard(owners_momentum));
     LACONIC_RETURN_IF_ERROR(slot.owner.Load(StateReader(&owner)));
   }
   if (slot.session == nullptr) return absl::OkStatus();

@@ -10,7 +10,7 @@
 
 namespace laconic {
 
-// Entries: strategy, control/{error,shift,shift_average,momentum}, owner/error (scatter), session/... (linear), follows
+// Entries: strategy, control/{error,shift,shift_average,momentum}, owner/{error,momentum} (scatter), session/... (linear), follows
 // (hierarchical).
 void SaveSlot(const GradientSlot& slot, std::string_view strategy, StateWriter& out);
 
@@ -19,8 +19,8 @@ absl::Status LoadSlot(const StateReader& in, std::string_view strategy, Gradient
 
 // ReshardRule::kMean: this rank (`rank` of `ranks`) starts from the mean over the old ranks of error, shift and
 // momentum; the shift average and the warm start, equal on all ranks, are taken as they are. So (1/n) sum of errors,
-// the correction still owed to the weights, is kept to one rounding per element. Owners' errors of a scatter are laid
-// together and cut anew; where there are no owners any more they are added to the ranks' errors, which keeps the same
+// the correction still owed to the weights, is kept to one rounding per element. What owners of a scatter keep is laid
+// together and cut anew; errors, where there are no owners any more they are added to the ranks' errors, which keeps the same
 // sum.
 //   by_rank: the state GradientSync saved, one reader per old rank.
 absl::Status ReshardSlot(std::span<const StateReader> by_rank, int rank, int ranks, GradientSlot& slot);

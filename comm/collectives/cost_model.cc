@@ -18,17 +18,19 @@ namespace {
 // May this pipeline's codec and control be scattered, as far as one tensor is concerned?
 bool CanScatter(const Pipeline& pipeline, const Shape& shard) {
   if (!pipeline.codec->Supports(shard).ok()) return false;
-  const Traits traits = pipeline.codec->traits(shard);
-  const absl::StatusOr<ControlOptions> control = ResolveControl(pipeline.control, traits, pipeline.codec->ToString());
-  return control.ok() && CheckOwner(*control, traits, pipeline.codec->ToString()).ok();
+  const absl::StatusOr<ControlOptions> control =
+      ResolveControl(pipeline.control, pipeline.codec->traits(shard), pipeline.codec->ToString());
+  const Compressor& down = pipeline.strategy.down != nullptr ? *pipeline.strategy.down : *pipeline.codec;
+  return control.ok() && down.Supports(shard).ok() && CheckOwner(*control, down.traits(shard), down.ToString()).ok();
 }
 
 // Arrays that ErrorControl::Commit and Direction read or write (compressors/error_control.cc).
 double ControlStreams(const ControlOptions& control) {
   double streams = 0;
   if (control.keeps_error() && control.eta != 1) streams += 3;  // e <- r + (1 - eta) e
-  if (control.keeps_shift()) streams += 1 + 3 + 4;              // s cleared; h <- h + alpha s; d and H
-  if (control.keeps_momentum()) streams += 3;                   // v <- (1 - beta) v + beta g
+  if (control.needs_sent()) streams += 1;                       // s cleared
+  if (control.keeps_shift()) streams += 3 + 4;                  // h <- h + alpha s; d and H
+  if (control.keeps_momentum()) streams += 3;                   // v <- a v + b g
   return streams;
 }
 
@@ -144,7 +146,8 @@ BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors
         ResolveControl(pipeline.control, codec.traits(shape), codec.ToString());
     if (control.ok()) {
       figures.control_streams = ControlStreams(*control);
-      figures.decodes_own = control->keeps_shift();
+      figures.decodes_own = control->needs_sent();
+      if (control->participation < 1) figures.linear_floats.reset();
     }
   }
   return figures;

@@ -27,6 +27,14 @@ void ForEachTensor(WorkerPool* pool, size_t count, absl::FunctionRef<size_t(size
   });
 }
 
+size_t MaxFramesBytes(std::span<const GradientSlot> bucket, std::span<const FramePart> parts) {
+  size_t bytes = 0;
+  for (size_t slot = 0; slot < bucket.size(); ++slot) {
+    bytes += kPayloadHeaderBytes + parts[slot].CodecOf(bucket[slot]).MaxBodyBytes(parts[slot].shape);
+  }
+  return bytes;
+}
+
 FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<FramePart> parts) : slots_(bucket.size()) {
   const size_t destinations = parts.size() / slots_;
   begin_.resize(destinations);
@@ -37,7 +45,7 @@ FrameOutbox::FrameOutbox(std::span<const GradientSlot> bucket, std::vector<Frame
     for (size_t slot = 0; slot < slots_; ++slot) {
       const FramePart& part = parts[destination * slots_ + slot];
       frames_.push_back({.part = part, .offset = offset});
-      offset += kPayloadHeaderBytes + bucket[slot].codec->MaxBodyBytes(part.shape);
+      offset += kPayloadHeaderBytes + part.CodecOf(bucket[slot]).MaxBodyBytes(part.shape);
     }
     max_message_bytes_ = std::max(max_message_bytes_, offset - begin_[destination]);
   }
@@ -48,7 +56,7 @@ void FrameOutbox::EncodeFrame(std::span<const GradientSlot> bucket, const Encode
                               size_t item) {
   Frame& frame = frames_[item];
   const GradientSlot& tensor = bucket[item % slots_];
-  const Compressor& codec = *tensor.codec;
+  const Compressor& codec = frame.part.CodecOf(tensor);
   const size_t end = item + 1 < frames_.size() ? frames_[item + 1].offset : memory_.size();
   const std::span<std::byte> out = std::span(memory_).subspan(frame.offset, end - frame.offset);
   RngKey key = job.key.WithStream(job.stream_base + frame.part.part);
@@ -112,7 +120,7 @@ absl::Status OpenFrames(std::span<const std::byte> message, std::span<const Grad
                         std::span<std::span<const std::byte>> bodies) {
   size_t position = 0;
   for (size_t slot = 0; slot < bucket.size(); ++slot) {
-    const Compressor& codec = *bucket[slot].codec;
+    const Compressor& codec = parts[slot].CodecOf(bucket[slot]);
     const PayloadHeader expected{.codec = codec.id(),
                                  .tensor = Index(bucket[slot].id),
                                  .part = parts[slot].part,

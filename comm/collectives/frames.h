@@ -24,8 +24,14 @@ void ForEachTensor(WorkerPool* pool, size_t count, absl::FunctionRef<size_t(size
 // What part `part` of a slot is: the whole tensor (one part), or a shard.
 struct FramePart {
   uint32_t part = 0;
-  Shape shape;  // as the codec sees it: the tensor's own when whole, flat for a shard
+  Shape shape;                        // as the codec sees it: the tensor's own when whole, flat for a shard
+  const Compressor* codec = nullptr;  // null: the slot's
+
+  const Compressor& CodecOf(const GradientSlot& slot) const { return codec != nullptr ? *codec : *slot.codec; }
 };
+
+// Bound on the frames of these parts, one per slot.
+size_t MaxFramesBytes(std::span<const GradientSlot> bucket, std::span<const FramePart> parts);
 
 // The frames that go to one destination, one per slot, in order. One thread at a time.
 class FrameOutbox {

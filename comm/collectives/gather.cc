@@ -3,9 +3,10 @@
 //
 //   wire: one Exchange of headers, one of bodies; (n-1) b bytes sent per rank.   memory: n payloads.
 //   One compression per rank and step; the mean is exact in what was sent. Cost grows with n: a top-k of ratio r meets
-//   the dense ring at about n = 1/r ranks.
+//   the dense ring at about n = 1/r ranks. Ranks that do not take part in a step send a header only.
 #include <algorithm>
 
+#include "comm/collectives/participation.h"
 #include "comm/collectives/strategies.h"
 #include "laconic/base/status.h"
 
@@ -20,13 +21,15 @@ class GatherStrategy final : public AllreduceStrategy {
         parts_(WholeTensors(bucket)),
         outbox_(bucket, parts_),
         inbox_(comm.size()),
+        participation_(comm.size(), options.seed, bucket.front().control.options().participation),
+        own_(comm.rank()),
         headers_(comm.size()),
         body_bytes_(comm.size()),
         bodies_(comm.size() * bucket.size()),
         statuses_(bucket.size()) {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
-      if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
+      if (slot.control.options().needs_sent()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
     sent_.resize(sent_elements);
     for (int rank = 0; rank < comm.size(); ++rank) {
@@ -40,19 +43,23 @@ class GatherStrategy final : public AllreduceStrategy {
                    BucketResult& result) override {
     BucketHeader header{.fingerprint = fingerprint_, .step = step.step, .bucket = options_.bucket};
     absl::Status encoded;
-    {
+    participation_.Draw(step.step);
+    const bool takes_part = participation_.present(own_);
+    if (takes_part) {
       Stopwatch encode(result.encode_seconds);
       encoded = EncodeFinite(bucket, options_.non_finite, header, result,
                              [&] { return Encode(comm, bucket, step, error_scale, result); });
     }
-    std::fill(body_bytes_.begin(), body_bytes_.end(), encoded.ok() ? outbox_.message(0).size() : 0);
+    std::fill(body_bytes_.begin(), body_bytes_.end(), encoded.ok() && takes_part ? outbox_.message(0).size() : 0);
     comm.SetPhase({.name = "gather header", .step = step.step, .tensor = bucket.front().name});
     LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, encoded, bucket));
     result.non_finite = headers_.non_finite();
     if (result.non_finite) return absl::OkStatus();
+    LACONIC_RETURN_IF_ERROR(participation_.CheckAbsent(headers_));
 
     comm.SetPhase({.name = "gather bodies", .step = step.step, .tensor = bucket.front().name});
-    LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(comm, inbox_, [this](int) { return outbox_.message(0); }));
+    LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(
+        comm, inbox_, [&](int) { return takes_part ? outbox_.message(0) : std::span<const std::byte>(); }));
     Stopwatch decode(result.decode_seconds);
     return Decode(comm, bucket, step);
   }
@@ -60,15 +67,20 @@ class GatherStrategy final : public AllreduceStrategy {
   void Commit(std::span<GradientSlot> bucket) override {
     for (size_t slot = 0; slot < bucket.size(); ++slot) {
       GradientSlot& tensor = bucket[slot];
+      const auto share = static_cast<float>(participation_.share());
+      if (!participation_.present(own_)) {
+        tensor.control.Direction(tensor.direction, share);
+        continue;
+      }
       std::span<float> sent;
-      if (tensor.control.options().keeps_shift()) {  // what this rank's own bytes decode to
+      if (tensor.control.options().needs_sent()) {  // what this rank's own bytes decode to
         sent = std::span(sent_).first(tensor.gradient.size());
         std::fill(sent.begin(), sent.end(), 0.0f);
         // Decoded once already, in Decode, so it cannot fail now.
         tensor.codec->DecodeAdd(own_bodies_[slot], tensor.shape, 1.0f, sent).IgnoreError();
       }
       tensor.control.Commit(tensor.gradient, sent);
-      tensor.control.Direction(tensor.direction);
+      tensor.control.Direction(tensor.direction, share);
     }
   }
 
@@ -93,9 +105,11 @@ class GatherStrategy final : public AllreduceStrategy {
         options_.pool, result);
   }
 
-  // direction <- mean over ranks of what they sent, tensor by tensor, ranks in order.
+  // direction <- mean over the ranks that take part of what they sent, tensor by tensor, ranks in order; 0 if none
+  // does.
   absl::Status Decode(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step) {
     for (int rank = 0; rank < comm.size(); ++rank) {
+      if (!participation_.present(rank)) continue;
       const std::span<const std::byte> message =
           rank == comm.rank() ? outbox_.message(0)
                               : std::span<const std::byte>(inbox_[rank]).first(headers_.body_bytes(rank));
@@ -103,13 +117,14 @@ class GatherStrategy final : public AllreduceStrategy {
                                          std::span(bodies_).subspan(rank * bucket.size(), bucket.size())));
     }
     own_bodies_ = std::span(bodies_).subspan(comm.rank() * bucket.size(), bucket.size());
-    const float share = 1.0f / static_cast<float>(comm.size());
+    const float share = 1.0f / static_cast<float>(std::max(1, participation_.count()));
     const auto elements = [&](size_t slot) { return bucket[slot].gradient.size(); };
     ForEachTensor(options_.pool, bucket.size(), elements, [&](size_t slot) {
       GradientSlot& tensor = bucket[slot];
       std::fill(tensor.direction.begin(), tensor.direction.end(), 0.0f);
       statuses_[slot] = absl::OkStatus();
       for (int rank = 0; rank < comm.size() && statuses_[slot].ok(); ++rank) {
+        if (!participation_.present(rank)) continue;
         statuses_[slot] = NamePeer(
             tensor.codec->DecodeAdd(bodies_[rank * bucket.size() + slot], tensor.shape, share, tensor.direction),
             tensor.name, rank);
@@ -124,6 +139,8 @@ class GatherStrategy final : public AllreduceStrategy {
   const std::vector<FramePart> parts_;
   FrameOutbox outbox_;
   std::vector<std::vector<std::byte>> inbox_;
+  Participation participation_;
+  const int own_;  // this rank
   HeaderExchange headers_;
   std::vector<uint64_t> body_bytes_;
   std::vector<std::span<const std::byte>> bodies_;  // [rank][slot], into inbox_ and outbox_

@@ -194,9 +194,17 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(cons
     // A follower keeps H alone: no error, no momentum.
     LACONIC_RETURN_IF_ERROR(SizeControls(pipeline, bucket, [](const GradientSlot& slot) { return slot.shape; }));
     for (GradientSlot& slot : bucket) {
-      slot.control = ErrorControl({.alpha = slot.control.options().alpha}, slot.shape.elements());
+      const ControlOptions& leader = slot.control.options();
+      slot.control = ErrorControl(
+          {.alpha = leader.alpha, .participation = leader.participation, .dense_start = leader.dense_start},
+          slot.shape.elements());
       slot.follows = true;
     }
+  }
+  LACONIC_RETURN_IF_ERROR(CheckAllTakePart("hierarchical", bucket));
+  if (bucket.front().control.options().dense_start) {
+    return absl::InvalidArgumentError(
+        "hierarchical keeps shifts of nodes, and a dense step shows no node's gradient: it takes init=zero");
   }
   return std::make_unique<HierarchicalStrategy>(comm, bucket, options, std::move(groups), std::move(inner));
 }

@@ -27,7 +27,7 @@ class LinearStrategy final : public AllreduceStrategy {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
       rounds_ = std::max(rounds_, slot.session->rounds());
-      if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
+      if (slot.control.options().needs_sent()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
     size_t round_floats = 0;
     for (int round = 0; round < rounds_; ++round) {
@@ -84,7 +84,7 @@ class LinearStrategy final : public AllreduceStrategy {
   void Commit(std::span<GradientSlot> bucket) override {
     for (GradientSlot& slot : bucket) {
       std::span<float> sent;
-      if (slot.control.options().keeps_shift()) {
+      if (slot.control.options().needs_sent()) {
         sent = std::span(sent_).first(slot.gradient.size());
         slot.session->LocalReconstruction(sent);
       }
@@ -134,6 +134,7 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeLinearStrategy(const Pipe
                                                                       std::span<GradientSlot> bucket,
                                                                       const StrategyOptions& options) {
   LACONIC_RETURN_IF_ERROR(SizeControls(pipeline, bucket, [](const GradientSlot& slot) { return slot.shape; }));
+  LACONIC_RETURN_IF_ERROR(CheckAllTakePart("linear", bucket));
   for (GradientSlot& slot : bucket) {
     const RngKey key{.seed = options.seed, .tensor = Index(slot.id)};
     slot.session = slot.codec->NewLinearSession(slot.shape, key.Shared());

@@ -24,8 +24,11 @@ const std::vector<StrategyInfo>& Table() {
        .name = "scatter",
        .summary = "two-phase: shards to their owners, owners average and re-encode under an error control of their own",
        .bytes = "2 (n-1)/n b; m owners: b, and an owner (n-1)/m b more",
-       .parameters = {{"owners", "0..", "0",
-                       "the first ranks that own shards; 1: a central server on rank 0; 0: all"}}},
+       .parameters =
+           {{"owners", "0..", "0", "the first ranks that own shards; 1: a central server on rank 0; 0: all"},
+            {"down", "a codec", "the ranks' codec", "what owners encode with"},
+            {"reply", "mean|direction", "mean",
+             "what owners encode: the mean of the messages, or, as EF21-P, the direction that follows from it"}}},
       {.kind = StrategyKind::kLinear,
        .name = "linear",
        .summary = "sums the codec's rounds of floats; linear codecs",
@@ -56,11 +59,18 @@ std::string JoinNames(const CodecRegistry& registry) {
   return text;
 }
 
-absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyInfo& info) {
+absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyInfo& info,
+                                           const CodecRegistry& registry) {
   SpecArguments arguments(call, info.parameters);
   StrategySpec spec{.kind = info.kind, .dense_allowed = info.kind == StrategyKind::kAuto};
   if (info.kind == StrategyKind::kScatter) {
     spec.owners = static_cast<int>(arguments.Integer("owners", 0, 0, std::numeric_limits<int>::max()));
+    if (const SpecCall* down = arguments.Call("down"); down != nullptr) {
+      LACONIC_ASSIGN_OR_RETURN(spec.down, registry.Create(*down));
+    }
+    static constexpr std::string_view kReplies[] = {"mean", "direction"};
+    spec.reply =
+        arguments.Word("reply", kReplies[0], kReplies) == kReplies[1] ? OwnerSends::kDirection : OwnerSends::kMean;
   }
   if (info.kind == StrategyKind::kHierarchical) {
     spec.ranks_per_node = static_cast<int>(arguments.Integer("local", 0, 0, std::numeric_limits<int>::max()));
@@ -97,9 +107,21 @@ std::string_view StrategyName(StrategyKind kind) {
 }
 
 std::string StrategySpec::ToString() const {
-  if (kind == StrategyKind::kScatter && owners > 0) return fmt::format("scatter(owners={})", owners);
-  if (kind != StrategyKind::kHierarchical) return std::string(StrategyName(kind));
-  return fmt::format("hierarchical(local={}, across={})", ranks_per_node, StrategyName(across));
+  std::string arguments;
+  const auto add = [&](std::string_view key, std::string_view value) {
+    arguments += fmt::format("{}{}={}", arguments.empty() ? "" : ", ", key, value);
+  };
+  if (kind == StrategyKind::kScatter) {
+    if (owners > 0) add("owners", fmt::format("{}", owners));
+    if (down != nullptr) add("down", down->ToString());
+    if (reply == OwnerSends::kDirection) add("reply", "direction");
+  }
+  if (kind == StrategyKind::kHierarchical) {
+    add("local", fmt::format("{}", ranks_per_node));
+    add("across", StrategyName(across));
+  }
+  const std::string name(StrategyName(kind));
+  return arguments.empty() ? name : fmt::format("{}({})", name, arguments);
 }
 
 std::string Pipeline::ToString() const {
@@ -128,7 +150,7 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
       LACONIC_ASSIGN_OR_RETURN(pipeline.control, ParseControl(call));
     } else if (const StrategyInfo* info = FindStrategy(call.name); info != nullptr) {
       LACONIC_RETURN_IF_ERROR(once(strategy, call, "strategy"));
-      LACONIC_ASSIGN_OR_RETURN(pipeline.strategy, ParseStrategy(call, *info));
+      LACONIC_ASSIGN_OR_RETURN(pipeline.strategy, ParseStrategy(call, *info, registry));
     } else {
       return SpecError(call.column, fmt::format("unknown name \"{}\"; known are {}", call.name, JoinNames(registry)));
     }

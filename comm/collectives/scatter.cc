@@ -9,9 +9,14 @@
 //   wire: four Exchanges, two of headers; with all ranks as owners 2 (n-1)/n b bytes sent per rank, whatever n is. With
 //   m owners each of them sends (n-1)/m b more than a rank that owns nothing, which sends b. Two compressions. Without
 //   the owner's own error the second would be a bias that nothing corrects, and EControl stalls (docs/algorithms.md);
-//   with it the invariant of shift methods is H + owner error = mean h.
+//   with it the invariant of shift methods is H + owner error = mean h. Owners may encode with a codec of their own,
+//   and the direction in place of the mean (OwnerSends): then they alone keep H, each of its shard.
+//
+//   Ranks that do not take part in a step send no shards; owners always do their part. Where alpha = 1 what they encode
+//   is the sum over those present, divided by all: the change of H itself, so that what an owner owes has one unit.
 #include <algorithm>
 
+#include "comm/collectives/participation.h"
 #include "comm/collectives/strategies.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
@@ -26,12 +31,15 @@ ShardRange OwnedBy(int rank, uint64_t elements, int owners) {
 }
 
 // parts[owner][slot], for the owners in [first, last).
-std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int owners, int first, int last) {
+//   codec: null for the slots' own.
+std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int owners, int first, int last,
+                              const Compressor* codec = nullptr) {
   std::vector<FramePart> parts;
   for (int owner = first; owner < last; ++owner) {
     for (const GradientSlot& slot : bucket) {
       parts.push_back({.part = static_cast<uint32_t>(owner),
-                       .shape = Shape::Flat(OwnedBy(owner, slot.shape.elements(), owners).size())});
+                       .shape = Shape::Flat(OwnedBy(owner, slot.shape.elements(), owners).size()),
+                       .codec = codec});
     }
   }
   return parts;
@@ -40,16 +48,21 @@ std::vector<FramePart> Shards(std::span<const GradientSlot> bucket, int owners, 
 class ScatterStrategy final : public AllreduceStrategy {
  public:
   // owners: 1 to comm.size().
-  ScatterStrategy(Communicator& comm, std::span<GradientSlot> bucket, int owners, const StrategyOptions& options)
+  ScatterStrategy(Communicator& comm, std::span<GradientSlot> bucket, int owners, const StrategySpec& spec,
+                  const StrategyOptions& options)
       : options_(options),
+        spec_(spec),
         ranks_(comm.size()),
         owners_(owners),
         own_(comm.rank()),
         slots_(bucket.size()),
         fingerprint_(BucketFingerprint(bucket, ToString(), options.bucket)),
         all_parts_(Shards(bucket, owners_, 0, owners_)),
+        mean_parts_(Shards(bucket, owners_, 0, owners_, spec_.down.get())),
         outbox_(bucket, all_parts_),
-        owner_outbox_(bucket, Shards(bucket, owners_, std::min(own_, owners_), std::min(own_ + 1, owners_))),
+        participation_(comm.size(), options.seed, bucket.front().control.options().participation),
+        owner_outbox_(bucket,
+                      Shards(bucket, owners_, std::min(own_, owners_), std::min(own_ + 1, owners_), spec_.down.get())),
         shard_inbox_(ranks_),
         mean_inbox_(ranks_),
         headers_(ranks_),
@@ -61,25 +74,28 @@ class ScatterStrategy final : public AllreduceStrategy {
     size_t sent_elements = 0;
     for (const GradientSlot& slot : bucket) {
       shard_means_.emplace_back(slot.owner.elements());
-      if (slot.control.options().keeps_shift()) sent_elements = std::max(sent_elements, slot.gradient.size());
+      if (slot.control.options().needs_sent()) sent_elements = std::max(sent_elements, slot.gradient.size());
     }
     sent_.resize(sent_elements);
     for (int rank = 0; rank < ranks_; ++rank) {
       if (rank == own_) continue;
-      shard_inbox_[rank].resize(owner_outbox_.max_message_bytes());
-      if (rank < owners_) mean_inbox_[rank].resize(outbox_.max_message_bytes());
+      if (owns()) shard_inbox_[rank].resize(MaxFramesBytes(bucket, PartsOf(all_parts_, own_)));
+      if (rank < owners_) mean_inbox_[rank].resize(MaxFramesBytes(bucket, PartsOf(mean_parts_, rank)));
     }
   }
 
   std::string ToString() const override {
-    return StrategySpec{.kind = StrategyKind::kScatter, .owners = owners_ < ranks_ ? owners_ : 0}.ToString();
+    StrategySpec spec = spec_;
+    spec.owners = owners_ < ranks_ ? owners_ : 0;
+    return spec.ToString();
   }
 
   absl::Status Run(Communicator& comm, std::span<GradientSlot> bucket, const StepContext& step, float error_scale,
                    BucketResult& result) override {
     BucketHeader header{.fingerprint = fingerprint_, .step = step.step, .bucket = options_.bucket};
     absl::Status encoded;
-    {
+    participation_.Draw(step.step);
+    if (participation_.present(own_)) {
       Stopwatch encode(result.encode_seconds);
       encoded = EncodeFinite(bucket, options_.non_finite, header, result,
                              [&] { return EncodeShards(bucket, step, error_scale, result); });
@@ -89,6 +105,7 @@ class ScatterStrategy final : public AllreduceStrategy {
     LACONIC_RETURN_IF_ERROR(headers_.Run(comm, header, body_bytes_, encoded, bucket));
     result.non_finite = headers_.non_finite();
     if (result.non_finite) return absl::OkStatus();
+    LACONIC_RETURN_IF_ERROR(participation_.CheckAbsent(headers_));
     comm.SetPhase({.name = "scatter shards", .step = step.step, .tensor = bucket.front().name});
     LACONIC_RETURN_IF_ERROR(headers_.ExchangeBodies(comm, shard_inbox_, [this](int to) { return ShardsFor(to); }));
 
@@ -115,23 +132,27 @@ class ScatterStrategy final : public AllreduceStrategy {
   void Commit(std::span<GradientSlot> bucket) override {
     for (size_t slot = 0; slot < slots_; ++slot) {
       GradientSlot& tensor = bucket[slot];
-      std::span<float> sent;
-      if (tensor.control.options().keeps_shift()) {  // what this rank's own bytes, of all shards, decode to
-        sent = std::span(sent_).first(tensor.gradient.size());
-        std::fill(sent.begin(), sent.end(), 0.0f);
-        for (int owner = 0; owner < owners_; ++owner) {
-          // Sealed here in this step, from a tensor of this shape: it cannot fail.
-          tensor.codec->DecodeAdd(own_bodies_[owner * slots_ + slot], PartShape(owner, slot), 1.0f, Shard(sent, owner))
-              .IgnoreError();
-        }
-      }
-      tensor.control.Commit(tensor.gradient, sent);
+      if (participation_.present(own_)) CommitControl(tensor, slot);
       tensor.owner.Commit(shard_means_[slot], {});
       tensor.control.Direction(tensor.direction);
     }
   }
 
  private:
+  void CommitControl(GradientSlot& tensor, size_t slot) {
+    std::span<float> sent;
+    if (tensor.control.options().needs_sent()) {  // what this rank's own bytes, of all shards, decode to
+      sent = std::span(sent_).first(tensor.gradient.size());
+      std::fill(sent.begin(), sent.end(), 0.0f);
+      for (int owner = 0; owner < owners_; ++owner) {
+        // Sealed here in this step, from a tensor of this shape: it cannot fail.
+        tensor.codec->DecodeAdd(own_bodies_[owner * slots_ + slot], PartShape(owner, slot), 1.0f, Shard(sent, owner))
+            .IgnoreError();
+      }
+    }
+    tensor.control.Commit(tensor.gradient, sent);
+  }
+
   bool owns() const { return own_ < owners_; }
   const Shape& PartShape(int owner, size_t slot) const { return all_parts_[owner * slots_ + slot].shape; }
   std::span<float> Shard(std::span<float> tensor, int owner) const {
@@ -140,7 +161,7 @@ class ScatterStrategy final : public AllreduceStrategy {
   }
   // Phase 1's message to `rank`, phase 2's to everybody: empty where the receiver, or this rank, owns nothing.
   std::span<const std::byte> ShardsFor(int rank) const {
-    return rank < owners_ ? outbox_.message(rank) : std::span<const std::byte>();
+    return rank < owners_ && participation_.present(own_) ? outbox_.message(rank) : std::span<const std::byte>();
   }
   std::span<const std::byte> OwnMeans() const {
     return owns() ? owner_outbox_.message(0) : std::span<const std::byte>();
@@ -166,30 +187,35 @@ class ScatterStrategy final : public AllreduceStrategy {
         },
         options_.pool, result));
     for (int owner = 0; owner < owners_; ++owner) {
-      LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(owner), bucket, PartsOf(owner), step.step, own_,
+      LACONIC_RETURN_IF_ERROR(OpenFrames(outbox_.message(owner), bucket, PartsOf(all_parts_, owner), step.step, own_,
                                          std::span(own_bodies_).subspan(owner * slots_, slots_)));
     }
     return absl::OkStatus();
   }
 
-  std::span<const FramePart> PartsOf(int owner) const { return std::span(all_parts_).subspan(owner * slots_, slots_); }
+  std::span<const FramePart> PartsOf(std::span<const FramePart> parts, int owner) const {
+    return parts.subspan(owner * slots_, slots_);
+  }
 
-  // shard_means_ <- mean over ranks of the own shard, ranks in order.
+  // shard_means_ <- mean over the ranks that take part of the own shard, ranks in order.
   absl::Status AverageOwnShards(std::span<GradientSlot> bucket, const StepContext& step) {
     if (!owns()) return absl::OkStatus();
     for (int rank = 0; rank < ranks_; ++rank) {
+      if (!participation_.present(rank)) continue;
       const std::span<const std::byte> message =
           rank == own_ ? outbox_.message(own_)
                        : std::span<const std::byte>(shard_inbox_[rank]).first(headers_.body_bytes(rank));
-      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(own_), step.step, rank,
+      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(all_parts_, own_), step.step, rank,
                                          std::span(bodies_).subspan(rank * slots_, slots_)));
     }
-    const float share = 1.0f / static_cast<float>(ranks_);
     ForEach(options_.pool, slots_, [&](size_t slot) {
+      const bool of_all = bucket[slot].control.options().alpha == 1;
+      const float share = 1.0f / static_cast<float>(of_all ? ranks_ : std::max(1, participation_.count()));
       std::vector<float>& mean = shard_means_[slot];
       std::fill(mean.begin(), mean.end(), 0.0f);
       statuses_[slot] = absl::OkStatus();
       for (int rank = 0; rank < ranks_ && statuses_[slot].ok(); ++rank) {
+        if (!participation_.present(rank)) continue;
         statuses_[slot] =
             NamePeer(bucket[slot].codec->DecodeAdd(bodies_[rank * slots_ + slot], PartShape(own_, slot), share, mean),
                      bucket[slot].name, rank);
@@ -214,7 +240,7 @@ class ScatterStrategy final : public AllreduceStrategy {
     for (int owner = 0; owner < owners_; ++owner) {
       const std::span<const std::byte> message =
           owner == own_ ? OwnMeans() : std::span<const std::byte>(mean_inbox_[owner]).first(headers_.body_bytes(owner));
-      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(owner), step.step, owner,
+      LACONIC_RETURN_IF_ERROR(OpenFrames(message, bucket, PartsOf(mean_parts_, owner), step.step, owner,
                                          std::span(bodies_).subspan(owner * slots_, slots_)));
     }
     ForEach(options_.pool, owners_ * slots_, [&](size_t item) {
@@ -222,7 +248,8 @@ class ScatterStrategy final : public AllreduceStrategy {
       const size_t slot = item % slots_;
       const std::span<float> shard = Shard(bucket[slot].direction, owner);
       std::fill(shard.begin(), shard.end(), 0.0f);
-      statuses_[item] = NamePeer(bucket[slot].codec->DecodeAdd(bodies_[item], PartShape(owner, slot), 1.0f, shard),
+      const FramePart& part = mean_parts_[item];
+      statuses_[item] = NamePeer(part.CodecOf(bucket[slot]).DecodeAdd(bodies_[item], part.shape, 1.0f, shard),
                                  bucket[slot].name, owner);
     });
     return FirstError(owners_ * slots_);
@@ -234,12 +261,15 @@ class ScatterStrategy final : public AllreduceStrategy {
   }
 
   const StrategyOptions options_;
+  const StrategySpec spec_;
   const int ranks_, owners_, own_;
   const size_t slots_;
   const uint64_t fingerprint_;
-  const std::vector<FramePart> all_parts_;  // [owner][slot]
-  FrameOutbox outbox_;                      // phase 1: one message per owner
-  FrameOutbox owner_outbox_;                // phase 2: the own shards' means; nothing where none are owned
+  const std::vector<FramePart> all_parts_;   // [owner][slot], of phase 1
+  const std::vector<FramePart> mean_parts_;  // the same of phase 2
+  FrameOutbox outbox_;                       // phase 1: one message per owner
+  Participation participation_;
+  FrameOutbox owner_outbox_;  // phase 2: what goes out of the own shards; nothing where none are owned
   std::vector<std::vector<std::byte>> shard_inbox_, mean_inbox_;
   HeaderExchange headers_;
   std::vector<uint64_t> body_bytes_;
@@ -272,12 +302,19 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeScatterStrategy(const Pip
       Annotate(SizeControls(pipeline, bucket, largest_shard), "scatter cuts tensors into flat shards"));
   for (GradientSlot& slot : bucket) {
     const ShardRange own = OwnedBy(comm.rank(), slot.shape.elements(), owners);
-    const Traits traits = slot.codec->traits(largest_shard(slot));
-    LACONIC_RETURN_IF_ERROR(CheckOwner(slot.control.options(), traits, slot.codec->ToString()));
-    slot.owner = ErrorControl(OwnerControl(slot.control.options(), traits), own.size());
+    const Compressor& down = pipeline.strategy.down != nullptr ? *pipeline.strategy.down : *slot.codec;
+    LACONIC_RETURN_IF_ERROR(Annotate(down.Supports(largest_shard(slot)), "tensor " + slot.name));
+    const Traits traits = down.traits(largest_shard(slot));
+    ControlOptions control = slot.control.options();
+    LACONIC_RETURN_IF_ERROR(CheckOwner(control, traits, down.ToString()));
+    slot.owner = ErrorControl(OwnerControl(control, traits, pipeline.strategy.reply), own.size());
+    if (pipeline.strategy.reply == OwnerSends::kDirection && control.keeps_shift()) {
+      control.averages_shifts = false;
+      slot.control = ErrorControl(control, slot.shape.elements());
+    }
     slot.owner_begin = own.begin;
   }
-  return std::make_unique<ScatterStrategy>(comm, bucket, owners, options);
+  return std::make_unique<ScatterStrategy>(comm, bucket, owners, pipeline.strategy, options);
 }
 
 }  // namespace laconic

@@ -34,6 +34,11 @@ inline constexpr size_t kShardAlignment = 64;
 // Streams of random numbers within one (step, tensor, rank): parts of the message count up from 0, what an owner
 // re-encodes from here.
 inline constexpr uint32_t kOwnerStream = 1u << 16;
+// Of no tensor: the coins of partial participation (participation.h).
+inline constexpr uint32_t kParticipationStream = 1u << 31;
+
+// InvalidArgument if the bucket's control lets ranks stay away, which `strategy` cannot.
+absl::Status CheckAllTakePart(std::string_view strategy, std::span<const GradientSlot> bucket);
 
 // Resolves `pipeline.control` for every slot on the shape the codec will see, and sizes slot.control.
 absl::Status SizeControls(const Pipeline& pipeline, std::span<GradientSlot> bucket,

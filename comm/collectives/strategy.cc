@@ -21,6 +21,14 @@ absl::Status SizeControls(const Pipeline& pipeline, std::span<GradientSlot> buck
   return absl::OkStatus();
 }
 
+absl::Status CheckAllTakePart(std::string_view strategy, std::span<const GradientSlot> bucket) {
+  const double participation = bucket.front().control.options().participation;
+  if (participation == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("{} needs every rank in every step; participation = {} goes with gather and scatter", strategy,
+                  FormatNumber(participation)));
+}
+
 std::span<float> BucketDirections(std::span<GradientSlot> bucket) {
   size_t elements = 0;
   for (const GradientSlot& slot : bucket) elements += slot.direction.size();

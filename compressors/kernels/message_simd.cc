@@ -19,8 +19,8 @@ HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out,
   const float* v = kMomentum ? message.momentum.data() + first : nullptr;
   const float* h = kShift ? message.shift.data() + first : nullptr;
   const float* e = kError ? message.error.data() + first : nullptr;
-  const auto keep = hn::Set(d, 1 - message.beta);
-  const auto beta = hn::Set(d, message.beta);
+  const auto momentum_weight = hn::Set(d, message.momentum_weight);
+  const auto gradient_weight = hn::Set(d, message.gradient_weight);
   const auto error_weight = hn::Set(d, message.error_weight);
   const auto kappa = hn::Set(d, message.kappa);
   float* const y = out.data();
@@ -33,7 +33,7 @@ HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out,
     for (size_t k = 0; k < kVectors; ++k) {
       const size_t j = i + k * kLanes;
       auto u = hn::LoadU(d, g + j);
-      if (kMomentum) u = hn::Add(hn::Mul(keep, hn::LoadU(d, v + j)), hn::Mul(beta, u));
+      if (kMomentum) u = hn::Add(hn::Mul(momentum_weight, hn::LoadU(d, v + j)), hn::Mul(gradient_weight, u));
       if (kShift) u = hn::Sub(u, hn::LoadU(d, h + j));
       if (kError) u = hn::Add(u, hn::Mul(error_weight, hn::LoadU(d, e + j)));
       u = hn::Mul(kappa, u);
@@ -56,7 +56,7 @@ HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out,
 
 template <typename Reduction>
 HWY_INLINE void Form(const Message& message, size_t first, std::span<float> out, Reduction& reduction) {
-  if (!message.momentum.empty()) {  // always with a shift, but for a caller's own making
+  if (!message.momentum.empty()) {
     if (message.shift.empty()) return Form<true, false>(message, first, out, reduction);
     return Form<true, true>(message, first, out, reduction);
   }

@@ -149,11 +149,10 @@ size_t CountZeros(std::span<const float> x) {
 }
 
 void FormRun(const Message& message, size_t first, std::span<float> out) {
-  const float keep = 1 - message.beta;
   for (size_t j = 0; j < out.size(); ++j) {
     const size_t i = first + j;
     float u = message.gradient[i];
-    if (!message.momentum.empty()) u = keep * message.momentum[i] + message.beta * u;
+    if (!message.momentum.empty()) u = message.momentum_weight * message.momentum[i] + message.gradient_weight * u;
     if (!message.shift.empty()) u -= message.shift[i];
     if (!message.error.empty()) u += message.error_weight * message.error[i];
     out[j] = message.kappa * u;

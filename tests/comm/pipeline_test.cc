@@ -76,5 +76,16 @@ TEST(Pipeline, HierarchicalAcrossHierarchical_IsRefused) {
   EXPECT_THAT(ErrorOf("sign+ef+hierarchical(across=hierarchical)"), HasSubstr("across"));
 }
 
+TEST(Pipeline, ScattersOwners_TakeACodecAndAReplyOfTheirOwn) {
+  const std::string spec =
+      "topk(k=3, values=fp32)+ef21+scatter(owners=1, down=sign(block=64, zeros=exact, scale=l1), reply=direction)";
+  EXPECT_EQ(Make(spec)->ToString(), Make(Make(spec)->ToString())->ToString());
+  EXPECT_EQ(Make(spec)->strategy.reply, OwnerSends::kDirection);
+  EXPECT_EQ(Make(spec)->strategy.down->id(), CodecId::kSign);
+  EXPECT_EQ(Make("sign+ef+scatter(reply=mean)")->strategy.ToString(), "scatter");
+  EXPECT_THAT(ErrorOf("sign+ef+scatter(down=tpok(k=1))"), HasSubstr("tpok"));
+  EXPECT_THAT(ErrorOf("sign+ef+scatter(reply=model)"), HasSubstr("mean|direction"));
+}
+
 }  // namespace
 }  // namespace laconic

@@ -130,18 +130,40 @@ TEST_P(StrategyAmongRanks, Run_RanksAtDifferentSteps_IsFailedPreconditionNamingB
 
 std::vector<Case> EverySpecOn(std::initializer_list<int> rank_counts) {
   std::vector<Case> cases;
-  for (const char* spec :
-       {"dense", "topk(ratio=0.1)+econtrol+gather", "topk(ratio=0.1)+ef+scatter", "topk(ratio=0.1)+ef21+scatter",
-        "sign+ef+scatter", "sign+ef+gather", "lowrank(rank=2)+ef+linear", "lowrank(rank=2)+econtrol+gather",
-        "quantize(bits=4)+ef+scatter", "quantize(bits=4, rounding=stochastic, norm=l2)+diana+gather",
-        "randk(ratio=0.2)+ef+linear", "randk(ratio=0.2)+ef21-sgdm+gather", "natural+none+gather",
-        "cast(to=bf16)+ef+scatter", "topk(ratio=0.1)+econtrol+hierarchical(local=2, across=gather)",
-        "sign+ef+hierarchical(local=2, across=scatter)", "topk(ratio=0.1)+ef21+scatter(owners=1)"}) {
+  for (const char* spec : {"dense",
+                           "topk(ratio=0.1)+econtrol+gather",
+                           "topk(ratio=0.1)+ef+scatter",
+                           "topk(ratio=0.1)+ef21+scatter",
+                           "sign+ef+scatter",
+                           "sign+ef+gather",
+                           "lowrank(rank=2)+ef+linear",
+                           "lowrank(rank=2)+econtrol+gather",
+                           "quantize(bits=4)+ef+scatter",
+                           "quantize(bits=4, rounding=stochastic, norm=l2)+diana+gather",
+                           "randk(ratio=0.2)+ef+linear",
+                           "randk(ratio=0.2)+ef21-sgdm+gather",
+                           "natural+none+gather",
+                           "cast(to=bf16)+ef+scatter",
+                           "topk(ratio=0.1)+econtrol+hierarchical(local=2, across=gather)",
+                           "sign+ef+hierarchical(local=2, across=scatter)",
+                           "topk(ratio=0.1)+ef21+scatter(owners=1)",
+                           "topk(ratio=0.1)+dgc+gather",
+                           "topk(k=4, chunk=64, values=q2)+ef(decay=0.95)+gather",
+                           "topk(ratio=0.1)+econtrol+scatter(down=topk(ratio=0.2), reply=direction)",
+                           "sign+ef+scatter(owners=1, down=quantize(bits=4))"}) {
     for (int ranks : rank_counts) cases.push_back({spec, ranks});
   }
   return cases;
 }
 INSTANTIATE_TEST_SUITE_P(All, StrategySuite, ::testing::ValuesIn(EverySpecOn({1, 2, 3, 4})), CaseName);
+INSTANTIATE_TEST_SUITE_P(RanksThatComeAndGo, StrategySuite,
+                         ::testing::Values(Case{"topk(ratio=0.1)+econtrol(participation=0.5)+gather", 4},
+                                           Case{"topk(ratio=0.1)+ef(participation=0.3)+scatter", 3},
+                                           Case{"natural+diana(participation=0.5)+gather", 3},
+                                           Case{"topk(ratio=0.1)+ef21(participation=0.5)+scatter(owners=1, "
+                                                "down=topk(ratio=0.2), reply=direction)",
+                                                4}),
+                         CaseName);
 INSTANTIATE_TEST_SUITE_P(All, StrategyAmongRanks, ::testing::ValuesIn(EverySpecOn({2, 3, 4})), CaseName);
 
 // The identity that makes error feedback honest: what has been applied plus what is still owed is what there was to
@@ -193,7 +215,9 @@ INSTANTIATE_TEST_SUITE_P(Ef, Telescoping,
                                            Case{"sign(block=64)+ef+gather", 2}, Case{"lowrank(rank=2)+ef+linear", 4},
                                            Case{"quantize(bits=4)+ef+scatter", 4}, Case{"sign+ef+scatter(owners=1)", 3},
                                            Case{"topk(ratio=0.1)+ef+scatter(owners=2)", 4},
-                                           Case{"randk(ratio=0.2)+ef+linear", 3}, Case{"cast(to=fp16)+ef+scatter", 2}),
+                                           Case{"randk(ratio=0.2)+ef+linear", 3}, Case{"cast(to=fp16)+ef+scatter", 2},
+                                           Case{"topk(ratio=0.1)+ef+scatter(down=sign, reply=direction)", 3},
+                                           Case{"topk(k=4, chunk=64, values=q2)+ef+gather", 4}),
                          CaseName);
 
 TEST(Dense, Mean_OfKnownValues_IsExact) {
@@ -366,6 +390,107 @@ TEST(ForEachTensor, LargeOnes_AreSharedAmongTheThreads_TheOthersSideBySide) {
         pieces[i] = count;
       });
   EXPECT_EQ(pieces, (std::vector<int>{1, 8, 1, 8}));
+}
+
+// ---- Ranks that come and go ----
+
+// The steps of [0, steps) in which each rank takes part: those after which its error has moved.
+std::vector<std::vector<int>> StepsPresent(const std::string& spec, int ranks, int steps) {
+  std::vector<std::vector<int>> present(ranks);
+  OnRanks(ranks, [&](Communicator& comm) -> absl::Status {
+    RankBucket bucket(kShapes, comm);
+    LACONIC_RETURN_IF_ERROR(bucket.Make(spec, comm));
+    for (int step = 0; step < steps; ++step) {
+      bucket.FillGradients(step);
+      const ErrorControl& control = bucket.slots[0].control;
+      const std::vector<float> before(control.error().begin(), control.error().end());
+      LACONIC_RETURN_IF_ERROR(
+          bucket.strategy->Run(comm, bucket.slots, {.step = static_cast<uint64_t>(step)}, 1.0f, bucket.result));
+      bucket.strategy->Commit(bucket.slots);
+      if (!std::equal(before.begin(), before.end(), control.error().begin())) present[comm.rank()].push_back(step);
+    }
+    return absl::OkStatus();
+  });
+  return present;
+}
+
+// 200 draws at p = 1/4: mean 50, deviation 6.1, five of them.
+TEST(Participation, RanksTakePartInTheirShareOfSteps_TheSameUnderAnyStrategy) {
+  const std::vector<std::vector<int>> gather = StepsPresent("topk(ratio=0.1)+ef(participation=0.25)+gather", 3, 200);
+  for (const std::vector<int>& steps : gather) EXPECT_NEAR(static_cast<double>(steps.size()), 50, 5 * 6.1);
+  EXPECT_NE(gather[0], gather[1]);
+  EXPECT_EQ(StepsPresent("topk(ratio=0.1)+ef(participation=0.25)+scatter", 3, 200), gather);
+}
+
+TEST(Participation, RankThatIsAway_SendsHeadersOnly) {
+  OnRanks(2, [](Communicator& comm) -> absl::Status {
+    RankBucket bucket({Shape::Flat(1000)}, comm);
+    LACONIC_RETURN_IF_ERROR(bucket.Make("identity+ef(participation=0.5)+gather", comm));
+    int away = 0;
+    for (uint64_t step = 0; step < 20; ++step) {
+      bucket.FillGradients(step);
+      const uint64_t before = comm.traffic().bytes_sent;
+      LACONIC_RETURN_IF_ERROR(bucket.strategy->Run(comm, bucket.slots, {.step = step}, 1.0f, bucket.result));
+      bucket.strategy->Commit(bucket.slots);
+      const uint64_t sent = comm.traffic().bytes_sent - before;
+      away += sent < 4000;
+      EXPECT_TRUE(sent == 48 || sent == 48 + 48 + 4000) << sent;  // header; frame and floats
+    }
+    EXPECT_GT(away, 0);
+    EXPECT_LT(away, 20);
+    return absl::OkStatus();
+  });
+}
+
+TEST(Participation, WhereAllMustTakePart_IsRefused) {
+  for (const char* spec : {"lowrank+ef(participation=0.5)+linear", "sign+ef(participation=0.5)+hierarchical(local=2)",
+                           "natural+diana(participation=0.5)+scatter"}) {
+    const absl::Status status = RunInProcess(2, [&](std::unique_ptr<Transport> transport) {
+      Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
+      return RankBucket(kShapes, comm).Make(spec, comm);
+    });
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << spec << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("participation = 0.5")) << spec;
+  }
+}
+
+// ---- What owners send ----
+
+// Rank 0 owns all and sends the largest of the direction H + mean(s) + E. Two ranks, EF21, everything sent up.
+TEST(Scatter, OwnerOfDirections_SendsTheLargestOfAverageAndMeanAndError) {
+  OnRanks(2, [](Communicator& comm) -> absl::Status {
+    RankBucket bucket({Shape::Flat(3)}, comm);
+    LACONIC_RETURN_IF_ERROR(bucket.Make("topk(k=3)+ef21+scatter(owners=1, down=topk(k=1), reply=direction)", comm));
+    const auto step = [&](uint64_t t) -> absl::Status {
+      const std::vector<float> own = comm.rank() == 0 ? std::vector<float>{8, 2, 0} : std::vector<float>{0, 2, -6};
+      std::copy(own.begin(), own.end(), bucket.gradients.begin());
+      LACONIC_RETURN_IF_ERROR(bucket.strategy->Run(comm, bucket.slots, {.step = t}, 1.0f, bucket.result));
+      bucket.strategy->Commit(bucket.slots);
+      return absl::OkStatus();
+    };
+    LACONIC_RETURN_IF_ERROR(step(0));  // mean(s) = mean(g) = (4, 2, -3)
+    EXPECT_THAT(bucket.directions, ::testing::ElementsAre(4, 0, 0));
+    LACONIC_RETURN_IF_ERROR(step(1));  // mean(s) = 0, H = (4, 2, -3), E = (0, 2, -3)
+    EXPECT_THAT(bucket.directions, ::testing::ElementsAre(0, 0, -6));
+    LACONIC_RETURN_IF_ERROR(step(2));  // E = (4, 4, 0)
+    EXPECT_THAT(bucket.directions, ::testing::ElementsAre(8, 0, 0));
+    const GradientSlot& slot = bucket.slots[0];
+    EXPECT_TRUE(slot.control.shift_average().empty());
+    if (comm.rank() == 0) {
+      EXPECT_THAT(slot.owner.momentum(), ::testing::ElementsAre(4, 2, -3));  // H
+      EXPECT_THAT(slot.owner.error(), ::testing::ElementsAre(0, 6, -3));
+    }
+    return absl::OkStatus();
+  });
+}
+
+TEST(Scatter, DownCodecThatIsNotContractiveBesideShifts_IsRefused) {
+  const absl::Status status = RunInProcess(2, [&](std::unique_ptr<Transport> transport) {
+    Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
+    return RankBucket(kShapes, comm).Make("topk(k=3)+ef21+scatter(down=randk(k=3, scale=unbiased))", comm);
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("randk"));
 }
 
 }  // namespace

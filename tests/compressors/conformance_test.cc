@@ -352,7 +352,8 @@ TEST_P(Conformance, EncodeResidual_FormsTheMessageOnTheWay) {
       if (all) {
         message.shift = h;
         message.momentum = v;
-        message.beta = 0.25f;
+        message.momentum_weight = 0.75f;
+        message.gradient_weight = 0.25f;
         message.error_weight = 0.5f;
       }
       Floats formed(count);

@@ -26,6 +26,11 @@ const Traits kTopK = [] {
   traits.suggested_eta = 0.01;
   return traits;
 }();
+const Traits kSparse = [] {
+  Traits traits = kTopK;
+  traits.sparse = true;
+  return traits;
+}();
 const Traits kUnbiased = [] {
   Traits traits;
   traits.omega = 99;
@@ -82,7 +87,7 @@ TEST(ControlTable, EveryEntry_IsFoundByNameAndPrintsBack) {
     EXPECT_EQ(spec.ToString(), info.name);
     EXPECT_FALSE(info.summary.empty() || info.source.empty() || info.keeps.empty()) << info.name;
   }
-  EXPECT_EQ(ControlTable().size(), 6u);
+  EXPECT_EQ(ControlTable().size(), 7u);
   EXPECT_EQ(FindControl("sgd"), nullptr);
 }
 
@@ -104,11 +109,48 @@ TEST(ResolveControl, DefaultsComeFromTheCodec) {
   EXPECT_EQ(Resolve("econtrol", kTopK).eta, 0.01);  // the codec's suggestion
   EXPECT_EQ(Resolve("econtrol", kTopK).alpha, 1);
   EXPECT_FALSE(Resolve("econtrol", kTopK).keeps_momentum());
-  EXPECT_EQ(Resolve("ef21-sgdm", kTopK).beta, 0.1);
+  EXPECT_EQ(Resolve("ef21-sgdm", kTopK).momentum.weight, 0.1);
+  EXPECT_EQ(Resolve("ef21-sgdm", kTopK).momentum.keep, 0.9);
   EXPECT_EQ(Resolve("diana", kUnbiased).alpha, 0.01);  // 1/(1+99)
   EXPECT_EQ(Resolve("diana(alpha=0.01)", kUnbiased).alpha, 0.01);
   EXPECT_EQ(Resolve("ef", kTopK).eta, 1);
   EXPECT_EQ(Resolve("ef", kTopK).alpha, 0);
+}
+
+TEST(ResolveControl, Dgc_NeedsASparseCodec) {
+  EXPECT_THAT(Refusal("dgc", kTopK, "sign"), AllOf(HasSubstr("sparse"), HasSubstr("sign"), HasSubstr("take topk")));
+  const ControlOptions dgc = Resolve("dgc", kSparse);
+  EXPECT_EQ(dgc.eta, 1);
+  EXPECT_EQ(dgc.momentum.keep, 0.9);
+  EXPECT_EQ(dgc.momentum.weight, 1);
+  EXPECT_TRUE(dgc.needs_sent() && !dgc.keeps_shift());
+  const ControlOptions nesterov = Resolve("dgc(momentum=0.5, nesterov=true)", kSparse);
+  EXPECT_EQ(nesterov.momentum.take, 0.5);
+  EXPECT_EQ(nesterov.momentum.weight, 1.5);
+  EXPECT_EQ(Parse("dgc(nesterov=true,momentum=0.5)").ToString(), "dgc(momentum=0.5, nesterov=true)");
+  EXPECT_EQ(Parse("dgc(nesterov=false)").ToString(), "dgc");
+}
+
+TEST(ResolveControl, OwnerThatSendsDirections_KeepsTheAverageAsItsMomentum) {
+  const ControlOptions ef21 = Resolve("ef21(init=dense, participation=0.5)", kTopK);
+  EXPECT_TRUE(ef21.dense_start);
+  EXPECT_EQ(ef21.participation, 0.5);
+  EXPECT_FALSE(OwnerControl(ef21, kTopK).keeps_momentum());
+  const ControlOptions owner = OwnerControl(ef21, kTopK, OwnerSends::kDirection);
+  EXPECT_EQ(owner.eta, 1);
+  EXPECT_EQ(owner.momentum.keep, 1);
+  EXPECT_EQ(owner.momentum.take, 1);
+  EXPECT_EQ(owner.momentum.weight, 1);
+  EXPECT_FALSE(OwnerControl(Resolve("ef", kTopK), kTopK, OwnerSends::kDirection).keeps_momentum());
+  EXPECT_EQ(Parse("ef21(participation=0.5,init=dense)").ToString(), "ef21(participation=0.5, init=dense)");
+}
+
+TEST(CheckOwner, SlowShiftsOfRanksThatComeAndGo_AreRefused) {
+  Traits natural;
+  natural.omega = 0.125;
+  EXPECT_TRUE(CheckOwner(Resolve("diana", natural), natural, "natural").ok());
+  EXPECT_THAT(std::string(CheckOwner(Resolve("diana(participation=0.5)", natural), natural, "natural").message()),
+              AllOf(HasSubstr("participation = 0.5"), HasSubstr("gather")));
 }
 
 TEST(ResolveControl, Decay_ReachesTheOwnerUnlessThereAreShifts) {
@@ -280,7 +322,7 @@ TEST(ErrorControl, Diana_MovesTheShiftSlowlyAndStepsWithTheOldAverage) {
 }
 
 TEST(ErrorControl, Momentum_ReplacesTheGradient) {
-  ErrorControl control({.alpha = 1, .beta = 0.25}, 1);
+  ErrorControl control({.alpha = 1, .momentum = Momentum::Average(0.25)}, 1);
   const std::vector<float> gradient = {8};
   const std::vector<float> start = {4};
   control.SetMomentum(start);
@@ -307,7 +349,7 @@ TEST(ErrorControl, PartOfTheRanksTookPart_AverageMovesByTheirShare) {
 }
 
 TEST(ErrorControl, EmptyTensor_IsLegal) {
-  ErrorControl control({.eta = 0.5, .alpha = 1, .beta = 0.5}, 0);
+  ErrorControl control({.eta = 0.5, .alpha = 1, .momentum = Momentum::Average(0.5)}, 0);
   FormMessage(control, {});
   control.Commit({}, {});
   control.Direction({});
@@ -320,11 +362,17 @@ const std::vector<ControlOptions> kAllOptions = {
     {},
     {.eta = 1},
     {.alpha = 1},
-    {.alpha = 1, .beta = 0.1},
+    {.alpha = 1, .momentum = Momentum::Average(0.1)},
     {.alpha = 0.25},
     {.eta = 0.1, .alpha = 1},
-    {.eta = 0.1, .alpha = 1, .beta = 0.5},
+    {.eta = 0.1, .alpha = 1, .momentum = Momentum::Average(0.5)},
     {.eta = 1, .alpha = 1},
+    {.eta = 1, .decay = 0.75},
+    {.eta = 0.1, .alpha = 1, .decay = 0.75},
+    {.eta = 1, .momentum = {.keep = 0.5, .masked = true}},                              // dgc
+    {.eta = 1, .momentum = {.keep = 0.5, .take = 0.5, .weight = 1.5, .masked = true}},  // with Nesterov's look-ahead
+    {.eta = 1, .momentum = {.keep = 1, .take = 0.25}},                                  // an owner that keeps H
+    {.alpha = 1, .averages_shifts = false},
 };
 
 struct Snapshot {
@@ -368,7 +416,7 @@ RC_GTEST_PROP(ErrorControlProperty, PrepareWithoutCommit_LeavesNoTrace, ()) {
   }
 }
 
-// e_new = c e + g - h - s, to the rounding of the way it is computed: four roundings of numbers below 100.
+// e_new = c e + g - h - s, to the rounding of the way it is computed: four roundings of numbers below 1024.
 RC_GTEST_PROP(ErrorControlProperty, WhatIsNotSent_IsKept, ()) {
   for (const ControlOptions& options : kAllOptions) {
     if (!options.keeps_error()) continue;
@@ -380,9 +428,12 @@ RC_GTEST_PROP(ErrorControlProperty, WhatIsNotSent_IsKept, ()) {
     const std::vector<float> sent = SendFirst(control);
     control.Commit(gradient, sent);
     for (size_t i = 0; i < 5; ++i) {
-      const double g = options.keeps_momentum() ? control.momentum()[i] : gradient[i];
+      const Momentum& momentum = options.momentum;
+      const double g =
+          options.keeps_momentum() ? momentum.keep * old.momentum[i] + momentum.weight * gradient[i] : gradient[i];
       const double h = options.keeps_shift() ? old.shift[i] : 0.0;
-      RC_ASSERT(std::abs(control.error()[i] - (2.0 * old.error[i] + g - h - sent[i])) <= 4 * 256 * 0x1p-24);
+      RC_ASSERT(std::abs(control.error()[i] - (2.0 * options.decay * old.error[i] + g - h - sent[i])) <=
+                4 * 1024 * 0x1p-24);
     }
   }
 }
@@ -414,7 +465,8 @@ TEST(ErrorControl, Save_WritesWhatIsKeptAndNoMore) {
   };
   EXPECT_THAT(names({}), IsEmpty());
   EXPECT_THAT(names({.eta = 1}), ElementsAre("error"));
-  EXPECT_THAT(names({.eta = 0.1, .alpha = 1, .beta = 0.5}), ElementsAre("error", "momentum", "shift", "shift_average"));
+  EXPECT_THAT(names({.eta = 0.1, .alpha = 1, .momentum = Momentum::Average(0.5)}),
+              ElementsAre("error", "momentum", "shift", "shift_average"));
 }
 
 TEST(ErrorControl, LoadOfAnIncompleteArchive_FailsAndChangesNothing) {
@@ -454,6 +506,44 @@ TEST(ErrorControl, DecayedEControl_UsesTheDecayedErrorInAllLines) {
   EXPECT_THAT(control.residual(), ElementsAre(0, 10));  // 8 - 0 + (8/2)/2
   control.Commit(g, SendFirst(control));
   EXPECT_THAT(control.error(), ElementsAre(0, 12));  // 8/2 + 8 - 0 - 0
+}
+
+// Lin et al. 2018 by hand, m = 1/2: u <- u/2 + g, v <- v + u, the first element is sent, u and v are cleared there.
+TEST(ErrorControl, Dgc_IsMomentumCorrectionWithFactorMasking) {
+  ErrorControl control({.eta = 1, .momentum = {.keep = 0.5, .masked = true}}, 2);
+  const std::vector<float> g = {8, 8};
+  FormMessage(control, g);
+  control.Commit(g, SendFirst(control));
+  EXPECT_THAT(control.momentum(), ElementsAre(0, 8));
+  EXPECT_THAT(control.error(), ElementsAre(0, 8));
+  FormMessage(control, g);
+  EXPECT_THAT(control.residual(), ElementsAre(8, 20));  // u = 8/2 + 8, v = 8 + 12
+  control.Commit(g, SendFirst(control));
+  EXPECT_THAT(control.momentum(), ElementsAre(0, 12));
+  EXPECT_THAT(control.error(), ElementsAre(0, 20));
+}
+
+// u <- m (u + g), v <- v + u + g.
+TEST(ErrorControl, DgcWithNesterov_LooksAhead) {
+  ErrorControl control({.eta = 1, .momentum = {.keep = 0.5, .take = 0.5, .weight = 1.5, .masked = true}}, 2);
+  const std::vector<float> g = {8, 8};
+  FormMessage(control, g);
+  EXPECT_THAT(control.residual(), ElementsAre(12, 12));  // u = 4, v = 12
+  control.Commit(g, SendFirst(control));
+  EXPECT_THAT(control.momentum(), ElementsAre(0, 4));
+  FormMessage(control, g);
+  EXPECT_THAT(control.residual(), ElementsAre(12, 26));  // u = 6, v = 12 + 6 + 8
+}
+
+// An owner that sends directions: g is mean(s), v is H, and H + mean(s) + E goes out.
+TEST(ErrorControl, OwnerOfDirections_AddsTheAverageToTheMean) {
+  ErrorControl owner({.eta = 1, .momentum = {.keep = 1, .take = 1, .weight = 1}}, 2);
+  const std::vector<float> mean = {8, 8};
+  FormMessage(owner, mean);
+  owner.Commit(mean, SendFirst(owner));
+  EXPECT_THAT(owner.momentum(), ElementsAre(8, 8));  // H
+  FormMessage(owner, mean);
+  EXPECT_THAT(owner.residual(), ElementsAre(16, 24));  // 8 + 8 + 0, 8 + 8 + 8
 }
 
 }  // namespace

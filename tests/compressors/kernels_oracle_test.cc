@@ -123,7 +123,8 @@ TEST_P(KernelOracle, RunsOfMessages) {
     message.kappa = 0.7f;
     message.error_weight = 0.3f;
     if (parts & 1) message.momentum = v;
-    if (parts & 1) message.beta = 0.1f;
+    if (parts & 1) message.momentum_weight = 0.9f;
+    if (parts & 1) message.gradient_weight = 1.9f;
     if (parts & 2) message.shift = h;
     if (parts & 4) message.error = e;
     ForEachCase([&](size_t length, size_t offset) {

@@ -76,7 +76,8 @@ TEST(TopK, EncodeResidualOfAnyMessage_IsFormEncodeSubtract) {
   message.momentum = parts[1];
   message.shift = parts[2];
   message.error = parts[3];
-  message.beta = 0.25f;
+  message.momentum_weight = 0.75f;
+  message.gradient_weight = 0.25f;
   message.error_weight = 0.5f;
   message.kappa = 0.75f;
   for (const char* spec :

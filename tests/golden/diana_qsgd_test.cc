@@ -1,5 +1,6 @@
 // Unbiased compression (Q4): sent plainly (QSGD) it stops at the noise that the codec makes of unequal gradients; DIANA
 // compresses differences to shifts that learn those gradients, so that the noise dies out with the distance.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -31,6 +32,45 @@ TEST(Diana, RandTwo_ConvergesInAbout440Steps) {
 
 TEST(Diana, StepSizeFiveTimesTooLarge_Diverges) {
   EXPECT_TRUE(DescendQ4(kDiana, RandK<double>(2, 10, 1), 0.3, 3000, false).diverged());
+}
+
+// MARINA (Gorbunov et al. 2021, arXiv 2102.07845), which is not one of the library's controls, as an oracle of what
+// unbiased messages can do: the estimate moves by Q(g_i(x+) - g_i(x)), and with probability p = k/d, by a coin all
+// ranks share, starts anew from the gradients. At its theoretical step about 340 steps; the stated 336 is one draw, as
+// above.
+int MarinaSteps(double gamma, uint64_t seed) {
+  const Quadratic problem;
+  const Codec<double> codec = RandK<double>(2, 10, seed);
+  const CounterRng coin({.seed = seed, .stream = 1});
+  std::vector<double> x(20, 0.0), gradients, before, estimate(20), difference(20), sent(20);
+  for (int t = 0; t < 3000; ++t) {
+    before = gradients;
+    problem.Gradients(x, gradients);
+    const bool full = t == 0 || coin.Uniform(static_cast<uint64_t>(t)) < 0.1;
+    if (full) std::fill(estimate.begin(), estimate.end(), 0.0);
+    for (size_t rank = 0; rank < 4; ++rank) {
+      for (size_t j = 0; j < 20; ++j) difference[j] = gradients[20 * rank + j] - (full ? 0 : before[20 * rank + j]);
+      sent = difference;
+      if (!full) codec(rank, static_cast<uint64_t>(t), difference, sent);
+      for (size_t j = 0; j < 20; ++j) estimate[j] += sent[j] / 4;
+    }
+    for (size_t j = 0; j < 20; ++j) x[j] -= gamma * estimate[j];
+    if (problem.Distance(x) < 1e-10) return t;
+  }
+  return -1;
+}
+
+TEST(Marina, RandTwo_ConvergesInAbout340Steps) {
+  double sum = 0, squares = 0;
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    const int steps = MarinaSteps(0.1119, seed);
+    ASSERT_GT(steps, 0) << "seed " << seed;
+    sum += steps;
+    squares += static_cast<double>(steps) * steps;
+  }
+  const double mean = sum / 16, deviation = std::sqrt((squares - 16 * mean * mean) / 15);
+  EXPECT_NEAR(mean, 335, 4 * deviation * std::sqrt(1 + 1.0 / 16));
+  EXPECT_LT(deviation, 80);
 }
 
 // Without shifts the noise per step is omega zeta_*^2 / n = 9 * 4.82^2 / 4 = 52, which gradient descent holds at a mean

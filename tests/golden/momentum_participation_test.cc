@@ -16,14 +16,14 @@ TEST(EControlMomentum, ConvergesAndSoonerAtAFifth) {
 
 // EF21-SGDM through the same class: without noise, momentum only delays EF21 (358 steps).
 TEST(EControlMomentum, Ef21Sgdm_Converges) {
-  const Trace trace = DescendQ4({.alpha = 1, .beta = 0.1}, TopK<double>(2), 0.05, 2000);
+  const Trace trace = DescendQ4({.alpha = 1, .momentum = Momentum::Average(0.1)}, TopK<double>(2), 0.05, 2000);
   EXPECT_GT(trace.FirstBelow(1e-10), 0);
 }
 
 // Steps to 1e-10 when each rank takes part with probability p: absent ranks freeze, all step along the new H.
-int StepsWithParticipation(double p, double gamma, uint64_t seed) {
+int StepsWithParticipation(const ControlOptions& options, double p, double gamma, uint64_t seed) {
   const Quadratic problem;
-  Cluster<double> cluster(4, 20, EControl(0.1), TopK<double>(2));
+  Cluster<double> cluster(4, 20, options, TopK<double>(2));
   std::vector<double> x(20, 0.0), gradients;
   problem.Gradients(x, gradients);
   cluster.StartFrom(gradients);
@@ -43,19 +43,28 @@ int StepsWithParticipation(double p, double gamma, uint64_t seed) {
 
 // The stated counts are single draws of another generator. The mean of 16 draws differs from one more draw by a
 // deviation of sqrt(1 + 1/16) times that of a draw, which the 16 estimate: 4 of them.
+void ExpectStated(const ControlOptions& options, double p, double gamma, double stated) {
+  double sum = 0, squares = 0;
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    const double steps = StepsWithParticipation(options, p, gamma, seed);
+    sum += steps;
+    squares += steps * steps;
+  }
+  const double mean = sum / 16, deviation = std::sqrt((squares - 16 * mean * mean) / 15);
+  EXPECT_NEAR(mean, stated, 4 * deviation * std::sqrt(1 + 1.0 / 16)) << "p " << p << ", gamma " << gamma;
+  EXPECT_LT(mean, 2000) << "p " << p << ", gamma " << gamma;
+}
+
 TEST(EControlParticipation, AbsentRanksFreeze_Converges) {
   for (const auto& [p, gamma, stated] :
        {std::tuple{0.5, 0.05, 541}, {0.25, 0.05, 1591}, {0.5, 0.02, 1027}, {0.25, 0.02, 1208}}) {
-    double sum = 0, squares = 0;
-    for (uint64_t seed = 0; seed < 16; ++seed) {
-      const double steps = StepsWithParticipation(p, gamma, seed);
-      sum += steps;
-      squares += steps * steps;
-    }
-    const double mean = sum / 16, deviation = std::sqrt((squares - 16 * mean * mean) / 15);
-    EXPECT_NEAR(mean, stated, 4 * deviation * std::sqrt(1 + 1.0 / 16)) << "p " << p << ", gamma " << gamma;
-    EXPECT_LT(mean, 2000) << "p " << p << ", gamma " << gamma;
+    ExpectStated(EControl(0.1), p, gamma, stated);
   }
+}
+
+// EF21-PP (Fatkhullin et al. 2021, arXiv 2110.03294).
+TEST(Ef21Participation, AbsentRanksFreeze_Converges) {
+  for (const auto& [p, stated] : {std::pair{0.5, 323}, {0.25, 1218}}) ExpectStated(kEf21, p, 0.1, stated);
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST(NoiseFloor, Ef21_KeepsAFloorSeveralTimesHigher) {
 
 // Momentum beta = 10 gamma takes most of EF21's floor away (1.89e-4 against 1.06e-3).
 TEST(NoiseFloor, Ef21WithMomentum_ComesDownToSgd) {
-  EXPECT_LT(Level({.alpha = 1, .beta = 10 * kGamma}, TopK<double>(1)), 1.5 * kSgdLevel);
+  EXPECT_LT(Level({.alpha = 1, .momentum = Momentum::Average(10 * kGamma)}, TopK<double>(1)), 1.5 * kSgdLevel);
 }
 
 // Through the real codec, on 2 runs: 40 independent values, standard error sqrt(2/40) = 22 %. EControl within 4 of

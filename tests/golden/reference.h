@@ -248,7 +248,9 @@ Trace Descend(const Quadratic& problem, Cluster<T>& cluster, double gamma, int s
 inline constexpr ControlOptions kNone{};
 inline constexpr ControlOptions kEf{.eta = 1};
 inline constexpr ControlOptions kEf21{.alpha = 1};
-inline constexpr ControlOptions EControl(double eta, double beta = 1) { return {.eta = eta, .alpha = 1, .beta = beta}; }
+inline constexpr ControlOptions EControl(double eta, double beta = 1) {
+  return {.eta = eta, .alpha = 1, .momentum = Momentum::Average(beta)};
+}
 
 // Descend on Q4 with the same codec on every rank.
 template <typename T = double>

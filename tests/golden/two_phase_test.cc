@@ -108,5 +108,45 @@ TEST(TwoPhase, DianaThroughAnUnbiasedOwner_WalksAwayAndIsRefused) {
   EXPECT_GT(RunTwoPhase(0.02, diana, contractive, 3000).trace.FirstBelow(1e-10), 0);
 }
 
+// EF21 up and EF21-P down (Gruntkowska, Tyurin and Richtarik 2022, arXiv 2209.15218, with a contractive uplink): the
+// owner keeps x and H, ranks the model w, which follows x by top-2 of the difference. Here as the library says it: the
+// owner sends top-2 of the direction H + mean(s) under error feedback, and x = w - gamma E.
+TEST(TwoPhase, Ef21WithEf21PDown_TakesAsManyStepsAsEf21Alone) {
+  for (const auto& [gamma, steps] : {std::pair{0.1, 152}, {0.05, 377}}) {  // counted from 1
+    const Quadratic problem;
+    std::vector<double> w(20, 0.0), x(20), gradients, sent(20), start(20, 0.0);
+    problem.Gradients(w, gradients);
+    for (size_t i = 0; i < gradients.size(); ++i) start[i % 20] += gradients[i] / 4;
+    std::vector<BasicErrorControl<double>> ranks(4,
+                                                 BasicErrorControl<double>({.alpha = 1, .averages_shifts = false}, 20));
+    auto row = [&](size_t rank) { return std::span<const double>(gradients).subspan(20 * rank, 20); };
+    for (size_t rank = 0; rank < 4; ++rank) ranks[rank].SetShift(row(rank), {});
+    BasicErrorControl<double> owner(OwnerControl(kEf21, Contractive(0.1), OwnerSends::kDirection), 20);
+    owner.SetMomentum(start);
+    const Codec<double> top = TopK<double>(2);
+    int count = 0;
+    double distance = 1;
+    for (; distance >= 1e-10 && count < 1000; ++count) {
+      problem.Gradients(w, gradients);
+      std::vector<double> mean(20, 0.0);
+      for (size_t rank = 0; rank < 4; ++rank) {
+        FormMessage(ranks[rank], row(rank));
+        top(rank, 0, ranks[rank].residual(), sent);
+        ranks[rank].Commit(row(rank), sent);
+        for (size_t j = 0; j < 20; ++j) mean[j] += sent[j] / 4;
+      }
+      FormMessage(owner, std::span<const double>(mean));
+      top(4, 0, owner.residual(), sent);
+      owner.Commit(mean, {});
+      for (size_t j = 0; j < 20; ++j) {
+        w[j] -= gamma * sent[j];
+        x[j] = w[j] - gamma * owner.error()[j];
+      }
+      distance = problem.Distance(x);
+    }
+    EXPECT_NEAR(count, steps, 1) << "gamma " << gamma;
+  }
+}
+
 }  // namespace
 }  // namespace laconic::golden

@@ -199,8 +199,8 @@ TEST(Create, GradientOfAnotherLength_IsRefused) {
 TEST(Create, SmallTensorsAndVectorsUnderLowRank_GoDense) {
   OnRanks(1, [](Communicator& comm) -> absl::Status {
     ToyTrainer trainer(0);
-    LACONIC_ASSIGN_OR_RETURN(auto sync,
-                             GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef+linear", SmallBuckets()));
+    LACONIC_ASSIGN_OR_RETURN(
+        auto sync, GradientSync::Create(&comm, trainer.parameters, "lowrank(rank=2)+ef+linear", SmallBuckets()));
     EXPECT_THAT(sync->Describe(), HasSubstr("identity by dense: fc1.bias[48]"));
     EXPECT_THAT(sync->Describe(), HasSubstr("by linear"));
     return absl::OkStatus();
@@ -320,6 +320,40 @@ TEST(DenseWarmup, FirstSteps_AreExactThenCompressed) {
     EXPECT_LT(sync->report().wire_bytes_sent, sync->report().dense_wire_bytes / 3);
     return absl::OkStatus();
   });
+}
+
+// EF21 whose shifts start at the gradients of a dense first step: the next one, on the same gradients, has nothing to
+// say.
+TEST(DenseStart, ShiftsAreTheFirstGradients) {
+  for (const char* strategy : {"gather", "scatter", "scatter(owners=1, down=topk(k=3), reply=direction)"}) {
+    OnRanks(2, [&](Communicator& comm) -> absl::Status {
+      std::vector<float> weights(3),
+          gradient = comm.rank() == 0 ? std::vector<float>{8, 2, 0} : std::vector<float>{0, 2, -6};
+      const std::vector<Parameter> parameters = {
+          {.name = "w", .shape = Shape::Flat(3), .weights = weights, .gradient = gradient}};
+      LACONIC_ASSIGN_OR_RETURN(
+          auto sync, GradientSync::Create(&comm, parameters, "topk(k=1)+ef21(init=dense)+" + std::string(strategy),
+                                          {.min_bytes = 0}));
+      for (uint64_t step = 0; step < 3; ++step) {
+        sync->Begin({.step = step});
+        LACONIC_RETURN_IF_ERROR(sync->Finish());
+        EXPECT_THAT(sync->direction(TensorId{0}), ::testing::ElementsAre(4, 2, -3)) << strategy << " step " << step;
+      }
+      return absl::OkStatus();
+    });
+  }
+}
+
+TEST(Create, RescaledErrorsOfRanksThatComeAndGo_AreRefused) {
+  const absl::Status status = RunInProcess(2, [](std::unique_ptr<Transport> transport) {
+    Communicator comm(std::move(transport), {.timeout = absl::Seconds(20)});
+    ToyTrainer trainer(comm.rank());
+    return GradientSync::Create(&comm, trainer.parameters, "topk(ratio=0.1)+ef(participation=0.5)+gather",
+                                {.min_bytes = 0, .rescale_error = true})
+        .status();
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rescale_error"));
 }
 
 TEST(RescaleError, LearningRateChange_RescalesTheErrorSoThatTheVirtualIterateIsExact) {

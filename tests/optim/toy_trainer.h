@@ -112,6 +112,11 @@ inline const std::vector<std::string>& Specs() {
                                    "topk(ratio=0.05)+ef21-sgdm+gather",
                                    "quantize(bits=8, rounding=stochastic)+diana+gather",
                                    "topk(ratio=0.05)+ef+hierarchical(local=2, across=gather)",
+                                   "topk(k=8, chunk=128, values=q2)+ef(decay=0.95)+gather",
+                                   "topk(ratio=0.2, warmup=8)+dgc(momentum=0.5)+gather",
+                                   "topk(ratio=0.05)+ef21-sgdm(init=dense)+gather",
+                                   "topk(ratio=0.05)+econtrol(participation=0.75)+scatter(owners=2, "
+                                   "down=topk(ratio=0.2), reply=direction)",
                                    "fc*.weight: topk(ratio=0.05)+econtrol+scatter; conv*: sign+ef+gather; *: dense"};
   return *specs;
 }

@@ -211,7 +211,8 @@ std::vector<ControlFinding> CheckFeedback(const Compressor& codec) {
             .passed = descent.unaccounted <= descent.tolerance,
             .detail = fmt::format("off by {:.2g}, rounding explains {:.2g}", descent.unaccounted, descent.tolerance)}});
     }
-    const double share = !feedback ? 0.1 : traits.deterministic ? 0.5 : 1.0;
+    const bool stalls = feedback || control.method == ControlMethod::kDgc;
+    const double share = !stalls ? 0.1 : traits.deterministic ? 0.5 : 1.0;
     findings.push_back(
         {control.name,
          {.check = "feedback",

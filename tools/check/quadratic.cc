@@ -77,6 +77,8 @@ Descent Descend(const Quadratic& problem, const Compressor& codec, const Control
   const size_t count = problem.shape.elements();
   constexpr int kRanks = Quadratic::kRanks;
   constexpr double kRate = 0.01;
+  // Momentum that adds up takes every gradient 1/(1 - m) times.
+  const double rate = control.momentum.masked ? kRate * (1 - control.momentum.keep) : kRate;
   constexpr int kSteps = 3000;
   std::vector<Worker> workers;
   for (int rank = 0; rank < kRanks; ++rank) workers.emplace_back(codec, problem.shape, control, rank);
@@ -101,7 +103,7 @@ Descent Descend(const Quadratic& problem, const Compressor& codec, const Control
     }
     for (size_t j = 0; j < count; ++j) {
       balance[j] += scratch[j];
-      x[j] -= static_cast<float>(kRate) * scratch[j];
+      x[j] -= static_cast<float>(rate) * scratch[j];
       largest =
           std::max({largest, std::abs(static_cast<double>(scratch[j])), std::abs(static_cast<double>(gradient[j]))});
     }

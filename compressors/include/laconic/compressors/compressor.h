@@ -30,6 +30,7 @@ struct Traits {
   bool deterministic = false;   // ignores its RngKey
   bool fixed_size = false;      // every body of this shape has MaxBodyBytes(shape) bytes
   bool linear = false;          // NewLinearSession gives a session
+  bool sparse = false;          // decodes to zero but for a few entries, the same share of any data
   double suggested_eta =
       0.05;  // EControl's default feedback weight for this codec (docs/algorithms.md: k/d for sparsifiers)
 };

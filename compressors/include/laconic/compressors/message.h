@@ -8,9 +8,9 @@
 
 namespace laconic {
 
-// m_i = kappa * (u_i - h_i + error_weight * e_i), where u = g, or u = (1 - beta) v + beta g where there is a momentum
-// (error_control.h). Every operation rounded, in the order u, - h, + e, * kappa: the same bits on every machine,
-// however the tensor is cut into runs. Spans that are empty take no part. A value type of views.
+// m_i = kappa * (u_i - h_i + error_weight * e_i), where u = g, or u = momentum_weight * v + gradient_weight * g where
+// there is a momentum (error_control.h). Every operation rounded, in the order u, - h, + e, * kappa: the same bits on
+// every machine, however the tensor is cut into runs. Spans that are empty take no part. A value type of views.
 template <typename T>
 struct BasicMessage {
   BasicMessage() = default;
@@ -21,7 +21,8 @@ struct BasicMessage {
   std::span<const T> momentum;  // v: d, or empty
   std::span<const T> shift;     // h: d, or empty
   std::span<const T> error;     // e: d, or empty
-  T beta = 1;
+  T momentum_weight = 0;
+  T gradient_weight = 1;
   T error_weight = 1;
   T kappa = 1;
 

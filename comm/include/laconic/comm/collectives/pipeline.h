@@ -33,8 +33,11 @@ struct StrategySpec {
   StrategyKind across = StrategyKind::kAuto;  // hierarchical: between nodes
   int ranks_per_node = 0;                     // hierarchical: consecutive ranks that form a node; 0: those on one host
   int owners = 0;                             // scatter: the first ranks that own shards; 0: all
+  std::shared_ptr<const Compressor> down;     // scatter: what owners encode with; null: the ranks' codec
+  OwnerSends reply = OwnerSends::kMean;       // scatter: what owners encode
 
-  std::string ToString() const;  // canonical: "hierarchical(local=2, across=gather)", "scatter(owners=1)"
+  // Canonical: "hierarchical(local=2, across=gather)", "scatter(owners=1, down=topk(ratio=0.02, values=fp32))".
+  std::string ToString() const;
 };
 
 struct StrategyInfo {
