@@ -16,7 +16,8 @@ struct Finding {
 };
 
 // On normal, heavy-tailed, sparse, one-hot and constant tensors:
-//   promise     delta and omega hold as inequalities, for random codecs as far as 1000 draws can tell
+//   promise     delta and omega hold as inequalities, for random codecs as far as 1000 draws can tell; max_norm_delta,
+//               where a codec claims nothing else
 //   residual    EncodeResidual of g + e gives the bytes of Encode, and exactly m - decode
 //   round trip  through a payload frame; decoding twice gives the same bits; a frame cut short is refused
 //   targets     every instruction set this CPU can run decodes a body to the same bits
