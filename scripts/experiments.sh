@@ -34,11 +34,11 @@ done
 [[ ${#names[@]} -gt 0 ]] || names=("${all[@]}")
 
 cd "$root"
-train=$bin/examples/train econtrol=$bin/examples/econtrol laconic=$bin/tools/laconic
-if [[ ! -x $train || ! -x $econtrol || ! -x $laconic ]]; then
-  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, econtrol and tools/laconic"
+train=$bin/examples/train econtrol=$bin/examples/econtrol distortion=$bin/examples/distortion laconic=$bin/tools/laconic
+if [[ ! -x $train || ! -x $econtrol || ! -x $distortion || ! -x $laconic ]]; then
+  [[ $bin == "$root/build/release" ]] || fail "$bin holds no examples/train, econtrol, distortion and tools/laconic"
   cmake --preset release -DLACONIC_BUILD_TESTS=OFF -DLACONIC_BUILD_EXAMPLES=ON -DLACONIC_BUILD_TOOLS=ON --log-level=WARNING
-  cmake --build --preset release --target train econtrol laconic_tool
+  cmake --build --preset release --target train econtrol distortion laconic_tool
 fi
 mkdir -p "$output"
 
@@ -156,6 +156,15 @@ experiment_outer_loops() {  # local SGD, DiLoCo and SparseLoCo against Adam with
   method "SparseLoCo, $far steps" --optimizer "sparseloco(steps=$far)" --spec "topk(chunk=4096, k=64, values=q2)+ef(decay=0.95)+gather"
   table test_loss,test_accuracy,wire_bytes --against "Adam, every step"
   plot --x step --y loss --title "Character transformer, 4 ranks, outer loops"
+}
+
+experiment_distortion() {  # TurboQuant's error a bit against its bounds, on normal, heavy-tailed and one-hot data
+  begin "distortion a bit of a random rotation with the best scalar quantiser"
+  local count=${seeds//[^,]/}
+  [[ -e $output/$name/runs.json ]] ||
+    "$distortion" ${quick:+--quick} --seeds $((${#count} + 1)) --json "$output/$name/runs.json" >/dev/null
+  table distortion
+  plot --x bits --y distortion --log-y --title "Distortion a bit" --x-title "bits" --y-title "|C(x) - x|² / |x|²"
 }
 
 for name in "${names[@]}"; do

@@ -107,7 +107,7 @@ TEST(TurboQuant, TailsWithoutVariance_ErrAsNormalCoordinatesDo) {
 
 // A block errs by D_b with a standard deviation of 9 % at four bits and less at fewer; over 2000 draws 0.2 %, and five
 // of those. What is left is the lattice: after two rounds the coordinates of a one-hot block are multiples of
-// 2/sqrt(1024), which adds up to 2 % (turboquant.h); a third round takes that away.
+// 2/sqrt(1024), which adds 1.2 % at three bits (a sum over the binomial distribution); a third round takes that away.
 TEST(TurboQuant, OneHot_ErrsAsNormalCoordinatesDoAfterTwoRounds) {
   const Floats x = OneHot(1024);
   for (int bits = 1; bits <= 4; ++bits) {
