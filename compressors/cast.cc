@@ -56,6 +56,12 @@ size_t Cast::MaxBodyBytes(const Shape& shape) const {
   return (scale_ == Scale::kAuto ? sizeof(int32_t) : 0) + shape.elements() * sizeof(uint16_t);
 }
 
+NumberSection Cast::Numbers(size_t body_bytes, const Shape& shape) const {
+  return {.offset = scale_ == Scale::kAuto ? sizeof(int32_t) : 0,
+          .count = shape.elements(),
+          .format = format_ == Format::kFp16 ? NumberFormat::kFp16 : NumberFormat::kBf16};
+}
+
 void Cast::FromWire(std::span<const uint16_t> wire, int exponent, std::span<float> x) const {
   if (format_ == Format::kFp16) {
     kernels::FromHalves(wire, exponent, x);

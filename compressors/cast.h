@@ -44,6 +44,7 @@ class Cast final : public Compressor {
   std::string ToString() const override;
   Traits traits(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override;
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "compressors/cast.h"
+#include "compressors/composite.h"
+#include "compressors/entropy.h"
 #include "compressors/identity.h"
 #include "compressors/lowrank.h"
 #include "compressors/natural.h"
@@ -32,8 +34,9 @@ const CodecRegistry& CodecRegistry::BuiltIn() {
   // Never destroyed, so that codecs made from it may be used until the process ends.
   static const CodecRegistry& registry = *[] {
     auto* built_in = new CodecRegistry;
-    built_in->codecs_ = {IdentityInfo(), CastInfo(),    TopKInfo(),    RandKInfo(),      SignInfo(),
-                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), TurboQuantInfo(), ScaledInfo()};
+    built_in->codecs_ = {IdentityInfo(), CastInfo(),    TopKInfo(),    RandKInfo(), SignInfo(),
+                         QuantizeInfo(), NaturalInfo(), LowRankInfo(), TurboQuantInfo(),
+                         ScaledInfo(),   CompositeInfo(), EntropyInfo()};
     return built_in;
   }();
   return registry;

@@ -13,6 +13,9 @@ class Identity final : public Compressor {
   std::string ToString() const override { return "identity"; }
   Traits traits(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override { return shape.elements() * sizeof(float); }
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override {
+    return {.count = shape.elements(), .format = NumberFormat::kFp32};
+  }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   // Leaves zeros.

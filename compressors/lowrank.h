@@ -41,6 +41,9 @@ class LowRank : public Compressor {
   absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
 
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override {
+    return {.count = body_bytes / sizeof(float), .format = NumberFormat::kFp32};
+  }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,

@@ -23,6 +23,7 @@ class Natural final : public Compressor {
   std::string ToString() const override { return "natural"; }
   Traits traits(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override { return {.count = shape.elements()}; }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,

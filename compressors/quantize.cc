@@ -92,6 +92,11 @@ size_t Quantize::MaxBodyBytes(const Shape& shape) const {
   return blocks.scales() * sizeof(float) + blocks.PackedBytes(static_cast<size_t>(options_.bits));
 }
 
+NumberSection Quantize::Numbers(size_t body_bytes, const Shape& shape) const {
+  const size_t norm_bytes = Blocks(shape.elements(), options_.block).scales() * sizeof(float);
+  return {.offset = norm_bytes, .count = body_bytes - std::min(body_bytes, norm_bytes)};
+}
+
 double Quantize::Measure(MessageRuns& runs, size_t first, size_t elements) const {
   const bool is_mean = options_.bits == 1 && options_.rounding == Rounding::kNearest;
   double total = 0;

@@ -57,6 +57,7 @@ class Quantize final : public Compressor {
   Traits traits(const Shape& shape) const override;
   absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override;
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   absl::StatusOr<size_t> EncodeResidual(const Message& message, const Shape& shape, const RngKey& key,

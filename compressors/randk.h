@@ -32,6 +32,9 @@ class RandK final : public Compressor {
   Traits traits(const Shape& shape) const override;
   absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override {
+    return NumbersAtEnd(values_, sparsity_.Kept(shape.elements()), body_bytes);
+  }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   // One pass over the message; leaves exactly 0 at the kept entries (contractive, fp32).

@@ -92,8 +92,9 @@ absl::Status Scaled::DecodeAdd(std::span<const std::byte> body, const Shape& sha
   if (factor == 1) return inner_->DecodeAdd(body, shape, scale, acc);
   LACONIC_RETURN_IF_ERROR(CheckFloats("scaled", acc.size(), shape));
   // By way of the decoded values: scale times factor in one would be another rounding than `scale` times what is
-  // decoded. An inner `scaled` cannot want the same memory: it claims omega only where its own factor is 1.
-  const std::span<float> decoded = Scratch<float>(ScratchUse::kDecode, acc.size());
+  // decoded.
+  const LeasedScratch<float> lease(acc.size());
+  const std::span<float> decoded = lease.span();
   std::fill(decoded.begin(), decoded.end(), 0.0f);
   LACONIC_RETURN_IF_ERROR(inner_->DecodeAdd(body, shape, factor, decoded));
   kernels::ScaleAdd(decoded, scale, acc);
@@ -139,7 +140,7 @@ CodecInfo ScaledInfo() {
         return std::make_shared<const internal::Scaled>(std::move(inner));
       },
       .examples = {"scaled(natural)", "scaled(quantize(bits=2, rounding=stochastic))",
-                   "scaled(randk(ratio=0.1, scale=unbiased))"},
+                   "scaled(randk(ratio=0.1, scale=unbiased))", "scaled(entropy(natural))"},
   };
 }
 

@@ -12,8 +12,7 @@ namespace laconic::internal {
 // the error is |x|^2 - 2 |x|^2 / (1 + omega) + E|C(x)|^2 / (1 + omega)^2 and E|C(x)|^2 <= (1 + omega) |x|^2.
 //
 // Id and body are the inner codec's: only what they decode to differs, by a factor rounded to float32. A linear session
-// is wrapped in the same way: its reconstructions are scaled. Decoding takes one work buffer of the tensor's size
-// (ScratchUse::kDecode).
+// is wrapped in the same way: its reconstructions are scaled. Decoding takes one work buffer of the tensor's size.
 class Scaled final : public Compressor {
  public:
   // inner: claims omega for the shapes it will meet (Supports refuses the others).
@@ -24,6 +23,9 @@ class Scaled final : public Compressor {
   Traits traits(const Shape& shape) const override;
   absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override { return inner_->MaxBodyBytes(shape); }
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override {
+    return inner_->Numbers(body_bytes, shape);
+  }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override {
     return inner_->Encode(x, shape, key, body);

@@ -45,6 +45,10 @@ class TopK final : public Compressor {
   Traits traits(const Shape& shape) const override;
   absl::Status Supports(const Shape& shape) const override;
   size_t MaxBodyBytes(const Shape& shape) const override;
+  // Of a body of the warm-up, as many of its values as later bodies have.
+  NumberSection Numbers(size_t body_bytes, const Shape& shape) const override {
+    return NumbersAtEnd(options_.values, Kept(options_.sparsity, shape.elements()), body_bytes);
+  }
   absl::StatusOr<size_t> Encode(std::span<const float> x, const Shape& shape, const RngKey& key,
                                 std::span<std::byte> body) const override;
   // Leaves exactly 0 at the kept entries, or what rounding to fp16 or bf16 took. One pass over the message, which forms

@@ -160,6 +160,15 @@ size_t ValueBytes(ValueFormat format, uint64_t count) {
   return 0;
 }
 
+NumberSection NumbersAtEnd(ValueFormat format, uint64_t count, size_t body_bytes) {
+  if (format == ValueFormat::kQ2) return {.count = body_bytes};
+  constexpr std::array<NumberFormat, 3> kFormats = {NumberFormat::kFp32, NumberFormat::kFp16, NumberFormat::kBf16};
+  const size_t bytes = count * (format == ValueFormat::kFp32 ? sizeof(float) : sizeof(uint16_t));
+  return {.offset = body_bytes - std::min(body_bytes, bytes),
+          .count = count,
+          .format = kFormats[static_cast<size_t>(format)]};
+}
+
 void EncodeValues(ValueFormat format, std::span<const float> values, std::span<std::byte> out) {
   assert(out.size() == ValueBytes(format, values.size()));
   if (values.empty()) return;

@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "laconic/compressors/compressor.h"
 #include "laconic/compressors/spec.h"
 
 namespace laconic::internal {
@@ -39,6 +40,9 @@ double RelativeLoss(ValueFormat format, uint64_t count);
 
 // Bytes of `count` values.
 size_t ValueBytes(ValueFormat format, uint64_t count);
+
+// Where the numbers of a value block lie that ends a body; of q2, which holds none, the whole body.
+NumberSection NumbersAtEnd(ValueFormat format, uint64_t count, size_t body_bytes);
 
 // values: finite.   out: exactly ValueBytes(format, values.size()) bytes, no alignment required.
 void EncodeValues(ValueFormat format, std::span<const float> values, std::span<std::byte> out);

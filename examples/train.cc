@@ -163,6 +163,9 @@ absl::StatusOr<RunResult> Train(const Options& options, const nn::TrainTest& dat
     }
   }
 
+  if (!options.dump_gradients.empty() && comm.rank() == 0) {
+    LACONIC_RETURN_IF_ERROR(DumpGradients(options.dump_gradients, parameters));
+  }
   LACONIC_RETURN_IF_ERROR(optimizer->Synchronize());
   RunResult result = {.spec = spec,
                       .optimizer = options.optimizer,

@@ -164,6 +164,7 @@ absl::Status GradientSyncImpl::MakeBuckets(std::span<const Parameter> parameters
     if (options_.link.bits_per_second > 0) {
       strategy.link = {.bits_per_second = options_.link.bits_per_second,
                        .round_trip_seconds = absl::ToDoubleSeconds(options_.link.round_trip)};
+      strategy.link_known = true;
     }
     const Pipeline& pipeline = *rules[plan[b].front()].pipeline;
     LACONIC_ASSIGN_OR_RETURN(bucket.strategy, MakeStrategy(pipeline, *comm_, bucket.slots, strategy));

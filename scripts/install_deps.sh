@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build
-  libabsl-dev libfmt-dev nlohmann-json3-dev libxxhash-dev librandom123-dev libhwy-dev  # the library
+  libabsl-dev libfmt-dev nlohmann-json3-dev libxxhash-dev librandom123-dev libhwy-dev libzstd-dev  # the library
   libcli11-dev zlib1g-dev libopenblas-pthread-dev dataset-fashion-mnist                # examples/train
 )
 test_packages=(

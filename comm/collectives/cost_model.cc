@@ -34,6 +34,19 @@ double ControlStreams(const ControlOptions& control) {
   return streams;
 }
 
+// What a lossless stage leaves of a codec's body: on gradients bfloat16s take about 11.2 bits, halves 13.8, floats 27
+// (docs/experiments.md); codes of quantisers four fifths, more or less.
+double ShareLeft(const Compressor& codec, const Shape& shape) {
+  const size_t body_bytes = codec.MaxBodyBytes(shape);
+  const NumberSection numbers = codec.Numbers(body_bytes, shape);
+  if (body_bytes == 0 || numbers.count == body_bytes) return 1;  // bytes of no particular meaning
+  double saved = 0.2;                                            // a number, in bytes
+  if (numbers.format == NumberFormat::kBf16) saved = (16 - 11.2) / 8;
+  if (numbers.format == NumberFormat::kFp16) saved = (16 - 13.8) / 8;
+  if (numbers.format == NumberFormat::kFp32) saved = (32 - 27.0) / 8;
+  return 1 - saved * static_cast<double>(numbers.count) / static_cast<double>(body_bytes);
+}
+
 // Exchanges of a dense allreduce of that many bytes (dense.h, DenseAlgorithm).
 double DenseExchanges(double bytes, int ranks) {
   constexpr double kMebibyte = 1 << 20;
@@ -114,17 +127,21 @@ class Timeline {
 
 }  // namespace
 
-BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks, double body_share) {
+BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks,
+                        std::optional<double> body_share) {
   const Compressor& codec = *pipeline.codec;
   BucketFigures figures{.gather_bytes = 0, .scatter_bytes = 0, .linear_floats = 0};
   const auto frame_bytes = [&](const Shape& shape) {
+    const double share = body_share.value_or(pipeline.has_entropy() ? ShareLeft(*pipeline.plain_codec, shape) : 1);
     return kPayloadHeaderBytes +
-           static_cast<uint64_t>(std::llround(body_share * static_cast<double>(codec.MaxBodyBytes(shape))));
+           static_cast<uint64_t>(std::llround(share * static_cast<double>(codec.MaxBodyBytes(shape))));
   };
+  double plain_bytes = 0;  // what a lossless stage works on
   const int owners = pipeline.strategy.owners > 0 ? std::min(pipeline.strategy.owners, ranks) : ranks;
   figures.scatter_owners = owners < ranks ? owners : 0;
   for (const Shape& shape : tensors) {
     figures.elements += shape.elements();
+    if (pipeline.has_entropy()) plain_bytes += static_cast<double>(pipeline.plain_codec->MaxBodyBytes(shape));
     if (!codec.Supports(shape).ok()) figures.gather_bytes.reset();
     if (figures.gather_bytes) *figures.gather_bytes += frame_bytes(shape);
     std::optional<uint64_t> shard_elements, shard_bytes;  // of the last owner looked at: most shards are alike
@@ -149,6 +166,14 @@ BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors
       figures.decodes_own = control->needs_sent();
       if (control->participation < 1) figures.linear_floats.reset();
     }
+  }
+  if (plain_bytes > 0) {
+    const double bytes = 4.0 * static_cast<double>(figures.elements);
+    const auto with_stage = [&](double& rate, double stage_rate) {
+      rate = bytes / (bytes / rate + plain_bytes / stage_rate);
+    };
+    with_stage(figures.encode_bytes_per_second, kEntropyEncodeBytesPerSecond);
+    with_stage(figures.decode_bytes_per_second, kEntropyDecodeBytesPerSecond);
   }
   return figures;
 }
@@ -237,6 +262,21 @@ StrategyKind ChooseStrategy(const BucketFigures& bucket, int ranks, const LinkFi
     }
   }
   return best;
+}
+
+bool EntropyPays(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks, const LinkFigures& link) {
+  if (!pipeline.has_entropy()) return false;
+  const StrategySpec& strategy = pipeline.strategy;
+  if (strategy.kind == StrategyKind::kHierarchical) return true;
+  const auto kind_for = [&](const BucketFigures& figures) {
+    return strategy.kind == StrategyKind::kAuto ? ChooseStrategy(figures, ranks, link, strategy.dense_allowed)
+                                                : strategy.kind;
+  };
+  const BucketFigures coded = FiguresOf(pipeline, tensors, ranks);
+  const BucketFigures plain = FiguresOf(pipeline.WithoutEntropy(), tensors, ranks);
+  const StrategyKind kind = kind_for(coded);
+  if (kind == StrategyKind::kDense || kind == StrategyKind::kLinear) return false;
+  return EstimateSeconds(kind, coded, ranks, link) < EstimateSeconds(kind_for(plain), plain, ranks, link);
 }
 
 }  // namespace laconic

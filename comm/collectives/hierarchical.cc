@@ -187,12 +187,14 @@ absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeHierarchicalStrategy(cons
   LACONIC_ASSIGN_OR_RETURN(Groups groups, SplitIntoNodes(comm, pipeline.strategy.ranks_per_node));
   Pipeline between = pipeline;
   between.strategy = {.kind = pipeline.strategy.across, .dense_allowed = false};
+  // Alike on all ranks of a node: fingerprints tell codecs apart.
+  between = WithEntropyIfItPays(between, static_cast<int>(groups.leader_ranks.size()), bucket, options);
   std::unique_ptr<AllreduceStrategy> inner;
   if (groups.leaders != nullptr) {
     LACONIC_ASSIGN_OR_RETURN(inner, MakeStrategy(between, *groups.leaders, bucket, options));
   } else {
     // A follower keeps H alone: no error, no momentum.
-    LACONIC_RETURN_IF_ERROR(SizeControls(pipeline, bucket, [](const GradientSlot& slot) { return slot.shape; }));
+    LACONIC_RETURN_IF_ERROR(SizeControls(between, bucket, [](const GradientSlot& slot) { return slot.shape; }));
     for (GradientSlot& slot : bucket) {
       const ControlOptions& leader = slot.control.options();
       slot.control = ErrorControl(

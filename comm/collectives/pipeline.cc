@@ -1,7 +1,9 @@
 #include "laconic/comm/collectives/pipeline.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "compressors/entropy.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 
@@ -81,6 +83,17 @@ absl::StatusOr<StrategySpec> ParseStrategy(const SpecCall& call, const StrategyI
   return spec;
 }
 
+// "entropy" that names no codec of its own is a stage behind the pipeline's.
+bool IsEntropyStage(const SpecCall& call) {
+  return call.name == "entropy" &&
+         std::all_of(call.arguments.begin(), call.arguments.end(), [](const auto& a) { return a.key == "coder"; });
+}
+
+std::string CanonicalEntropy(const SpecCall& stage) {
+  const bool says_coder = !stage.arguments.empty() && stage.arguments.front().value.name != "auto";
+  return says_coder ? stage.ToString() : stage.name;
+}
+
 ControlSpec DefaultControl(const Traits& traits) {
   const bool lossless = traits.delta == 1.0;
   const bool biased = traits.delta.has_value() && !traits.omega.has_value();
@@ -124,17 +137,26 @@ std::string StrategySpec::ToString() const {
   return arguments.empty() ? name : fmt::format("{}({})", name, arguments);
 }
 
+Pipeline Pipeline::WithoutEntropy() const {
+  Pipeline plain = *this;
+  if (has_entropy()) plain.codec = plain_codec;
+  plain.entropy.clear();
+  plain.plain_codec = nullptr;
+  return plain;
+}
+
 std::string Pipeline::ToString() const {
   if (dense()) return "dense";
   // A strategy nobody asked for is left out, so that the text reads back to an equal pipeline.
   const bool asked_for = strategy.kind != StrategyKind::kAuto || strategy.dense_allowed;
-  const std::string parts = fmt::format("{}+{}", codec->ToString(), control.ToString());
+  const std::string coded = has_entropy() ? fmt::format("{}+{}", plain_codec->ToString(), entropy) : codec->ToString();
+  const std::string parts = fmt::format("{}+{}", coded, control.ToString());
   return asked_for ? fmt::format("{}+{}", parts, strategy.ToString()) : parts;
 }
 
 absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const CodecRegistry& registry) {
   Pipeline pipeline;
-  const SpecCall *codec = nullptr, *control = nullptr, *strategy = nullptr;
+  const SpecCall *codec = nullptr, *entropy = nullptr, *control = nullptr, *strategy = nullptr;
   auto once = [](const SpecCall*& slot, const SpecCall& call, std::string_view what) -> absl::Status {
     if (slot != nullptr)
       return SpecError(call.column, fmt::format("a second {}, {}, after {}", what, call.name, slot->name));
@@ -142,7 +164,9 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
     return absl::OkStatus();
   };
   for (const SpecCall& call : calls) {
-    if (registry.Find(call.name) != nullptr) {
+    if (IsEntropyStage(call)) {
+      LACONIC_RETURN_IF_ERROR(once(entropy, call, "lossless stage"));
+    } else if (registry.Find(call.name) != nullptr) {
       LACONIC_RETURN_IF_ERROR(once(codec, call, "codec"));
       LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create(call));
     } else if (FindControl(call.name) != nullptr) {
@@ -157,6 +181,11 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
   }
   if (codec == nullptr) {
     LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
+  }
+  if (entropy != nullptr) {
+    pipeline.plain_codec = pipeline.codec;
+    LACONIC_ASSIGN_OR_RETURN(pipeline.codec, WithEntropy(pipeline.plain_codec, *entropy));
+    pipeline.entropy = CanonicalEntropy(*entropy);
   }
   if (pipeline.dense() &&
       (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {

@@ -7,6 +7,15 @@
 #include "laconic/base/status.h"
 
 namespace laconic {
+namespace {
+
+std::vector<Shape> ShapesOf(std::span<const GradientSlot> bucket) {
+  std::vector<Shape> shapes;
+  for (const GradientSlot& slot : bucket) shapes.push_back(slot.shape);
+  return shapes;
+}
+
+}  // namespace
 
 absl::Status SizeControls(const Pipeline& pipeline, std::span<GradientSlot> bucket,
                           absl::FunctionRef<Shape(const GradientSlot&)> encoded_shape) {
@@ -35,15 +44,24 @@ std::span<float> BucketDirections(std::span<GradientSlot> bucket) {
   return {bucket.front().direction.data(), elements};
 }
 
+Pipeline WithEntropyIfItPays(const Pipeline& pipeline, int ranks, std::span<const GradientSlot> bucket,
+                             const StrategyOptions& options) {
+  const bool stays =
+      !pipeline.has_entropy() || !options.link_known || EntropyPays(pipeline, ShapesOf(bucket), ranks, options.link);
+  return stays ? pipeline : pipeline.WithoutEntropy();
+}
+
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& pipeline, Communicator& comm,
                                                                 std::span<GradientSlot> bucket,
                                                                 const StrategyOptions& options) {
+  if (const Pipeline paying = WithEntropyIfItPays(pipeline, comm.size(), bucket, options);
+      paying.has_entropy() != pipeline.has_entropy()) {
+    return MakeStrategy(paying, comm, bucket, options);
+  }
   if (pipeline.strategy.kind == StrategyKind::kAuto) {
-    std::vector<Shape> tensors;
-    for (const GradientSlot& slot : bucket) tensors.push_back(slot.shape);
     Pipeline resolved = pipeline;
-    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(pipeline, tensors, comm.size()), comm.size(), options.link,
-                                                pipeline.strategy.dense_allowed)};
+    resolved.strategy = {.kind = ChooseStrategy(FiguresOf(pipeline, ShapesOf(bucket), comm.size()), comm.size(),
+                                                options.link, pipeline.strategy.dense_allowed)};
     return MakeStrategy(resolved, comm, bucket, options);
   }
   switch (pipeline.strategy.kind) {

@@ -245,6 +245,9 @@ void AddFiles(CLI::App& app, Options& options, RawOptions& raw) {
   app.add_option("--metrics", options.metrics, "One JSON object for each step of rank 0")->group(group);
   app.add_option("--json", options.json, "The final table and the loss curves as JSON, for laconic report")
       ->group(group);
+  app.add_option("--dump-gradients", options.dump_gradients,
+                 "Rank 0's gradients of the last step, as safetensors (of several specs, the last's)")
+      ->group(group);
   app.add_option("--label", options.label, "What the run is called there [the spec]")->group(group);
   app.add_option("--curve-every", options.curve_every, "Steps between two points of a curve [a hundredth of all]")
       ->check(CLI::PositiveNumber)

@@ -60,6 +60,7 @@ struct Options {
   std::string json;
   std::string label;         // of the runs in `json`; empty: the spec
   uint64_t curve_every = 0;  // steps between two points of the loss curve in `json`; 0: about 100 points
+  std::string dump_gradients;
 
   Faults faults;
 

@@ -231,4 +231,11 @@ absl::Status WriteJson(const std::string& path, std::span<const RunResult> resul
   return WriteFileAtomically(path, std::as_bytes(std::span<const char>(text)));
 }
 
+absl::Status DumpGradients(const std::string& path, std::span<const Parameter> parameters) {
+  StateArchive archive;
+  StateWriter out(&archive);
+  for (const Parameter& parameter : parameters) out.Floats(parameter.name, parameter.gradient, parameter.shape);
+  return WriteStateFile(path, archive);
+}
+
 }  // namespace laconic::train

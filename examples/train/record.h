@@ -115,4 +115,7 @@ struct RunResult {
 std::string FormatTable(std::span<const RunResult> results);
 absl::Status WriteJson(const std::string& path, std::span<const RunResult> results);
 
+// The gradients as they lie in `parameters`, as a safetensors file of float32 under the parameters' names.
+absl::Status DumpGradients(const std::string& path, std::span<const Parameter> parameters);
+
 }  // namespace laconic::train

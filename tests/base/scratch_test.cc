@@ -39,5 +39,23 @@ TEST(Scratch, DifferentThreads_DoNotShare) {
   EXPECT_NE(mine, other);
 }
 
+TEST(ScratchLease, LeasesAliveTogether_DoNotOverlap) {
+  const LeasedScratch<float> outer(1000);
+  for (float& value : outer.span()) value = 1;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    const LeasedScratch<double> inner(500);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(inner.span().data()) % 64, 0u);
+    for (double& value : inner.span()) value = 2;  // writable to the end (address sanitizer)
+  }
+  for (const float value : outer.span()) EXPECT_EQ(value, 1);
+}
+
+TEST(ScratchLease, NextLeaseOfTheSameDepth_IsTheSameMemory) {
+  const ScratchLease outer(64);
+  const std::byte* first = ScratchLease(4096).bytes().data();
+  EXPECT_EQ(ScratchLease(100).bytes().data(), first);
+  EXPECT_NE(outer.bytes().data(), first);
+}
+
 }  // namespace
 }  // namespace laconic

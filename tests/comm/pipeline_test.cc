@@ -70,6 +70,38 @@ TEST(Pipeline, TwoOfAKind_IsAnErrorThatNamesBoth) {
   EXPECT_THAT(ErrorOf("sign+gather+scatter"), HasSubstr("second strategy"));
 }
 
+TEST(Pipeline, EntropyStage_WrapsTheCodecAndPrintsBack) {
+  for (const char* spec : {"cast(to=bf16)+entropy", "entropy+ef+cast(to=bf16)", "natural+entropy(coder=zstd)+gather",
+                           "sign+entropy(coder=auto)", "entropy"}) {
+    const absl::StatusOr<Pipeline> once = Make(spec);
+    ASSERT_TRUE(once.ok()) << once.status();
+    EXPECT_EQ(once->codec->id(), CodecId::kEntropy) << spec;
+    const absl::StatusOr<Pipeline> twice = Make(once->ToString());
+    ASSERT_TRUE(twice.ok()) << once->ToString() << ": " << twice.status();
+    EXPECT_EQ(once->ToString(), twice->ToString());
+    EXPECT_EQ(once->codec->ToString(), twice->codec->ToString());
+  }
+  EXPECT_EQ(Make("entropy+cast(to=bf16)")->ToString(), "cast(to=bf16, scale=auto)+entropy+econtrol");
+}
+
+TEST(Pipeline, EntropyStage_TakesTheCodecsControl) {
+  EXPECT_EQ(Make("topk(k=3)+entropy")->control.method, ControlMethod::kEControl);
+  EXPECT_EQ(Make("natural+entropy")->control.method, ControlMethod::kNone);
+}
+
+TEST(Pipeline, EntropyThatNamesACodec_IsACodecItself) {
+  EXPECT_FALSE(Make("entropy(natural)")->has_entropy());
+  EXPECT_THAT(ErrorOf("natural+entropy(natural)"), HasSubstr("second codec"));
+  EXPECT_THAT(ErrorOf("natural+entropy+entropy(coder=zstd)"), HasSubstr("second lossless stage"));
+  EXPECT_THAT(ErrorOf("sign+entropy(coder=exponent)"), HasSubstr("column 6: coder=exponent needs floats"));
+  EXPECT_THAT(ErrorOf("dense+entropy"), HasSubstr("takes no codec"));
+}
+
+TEST(Pipeline, WithoutEntropy_IsThePlainPipeline) {
+  EXPECT_EQ(Make("natural+entropy+gather")->WithoutEntropy().ToString(), Make("natural+gather")->ToString());
+  EXPECT_EQ(Make("natural+gather")->WithoutEntropy().ToString(), Make("natural+gather")->ToString());
+}
+
 TEST(Pipeline, DenseWithACodec_IsRefused) { EXPECT_THAT(ErrorOf("topk(k=1)+dense"), HasSubstr("takes no codec")); }
 
 TEST(Pipeline, HierarchicalAcrossHierarchical_IsRefused) {

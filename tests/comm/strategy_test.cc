@@ -378,6 +378,31 @@ TEST(Strategies, EmptyTensor_TakesPart) {
   }
 }
 
+TEST(Strategies, EntropyStage_LeavesDirectionsAsTheyAreAndStaysWhereItPays) {
+  OnRanks(3, [](Communicator& comm) -> absl::Status {
+    const std::vector<Shape> shapes = {Shape({40, 30}), Shape::Flat(700)};
+    const auto run = [&](RankBucket& bucket, std::string_view spec, StrategyOptions options) -> absl::Status {
+      LACONIC_RETURN_IF_ERROR(bucket.Make(spec, comm, options));
+      bucket.FillGradients(0);
+      LACONIC_RETURN_IF_ERROR(bucket.strategy->Run(comm, bucket.slots, {}, 1.0f, bucket.result));
+      bucket.strategy->Commit(bucket.slots);
+      return absl::OkStatus();
+    };
+    const auto fast = [] { return StrategyOptions{.link = {.bits_per_second = 400e9}, .link_known = true}; };
+    for (const std::string strategy : {"gather", "scatter", "hierarchical(local=1)"}) {
+      RankBucket plain(shapes, comm), unknown(shapes, comm), known(shapes, comm);
+      LACONIC_RETURN_IF_ERROR(run(plain, "cast(to=bf16)+ef+" + strategy, {}));
+      LACONIC_RETURN_IF_ERROR(run(unknown, "cast(to=bf16)+entropy+ef+" + strategy, {}));
+      LACONIC_RETURN_IF_ERROR(run(known, "cast(to=bf16)+entropy+ef+" + strategy, fast()));
+      EXPECT_EQ(unknown.slots[0].codec->id(), CodecId::kEntropy) << strategy;
+      EXPECT_EQ(known.slots[0].codec->id(), CodecId::kCast) << strategy;
+      EXPECT_EQ(unknown.directions, plain.directions) << strategy;
+      EXPECT_EQ(known.directions, plain.directions) << strategy;
+    }
+    return absl::OkStatus();
+  });
+}
+
 TEST(ForEachTensor, LargeOnes_AreSharedAmongTheThreads_TheOthersSideBySide) {
   WorkerPool pool(2);
   const size_t elements[] = {5, size_t{1} << 20, 7, 3 << 20};

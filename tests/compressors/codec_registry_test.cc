@@ -24,7 +24,7 @@ TEST(CodecRegistry, BuiltIn_HasEveryDocumentedCodecInOrder) {
   std::vector<std::string> names;
   for (const CodecInfo& codec : CodecRegistry::BuiltIn().codecs()) names.push_back(codec.name);
   EXPECT_THAT(names, ElementsAre("identity", "cast", "topk", "randk", "sign", "quantize", "natural", "lowrank",
-                                 "turboquant", "scaled"));
+                                 "turboquant", "scaled", "composite", "entropy"));
 }
 
 TEST(CodecRegistry, EveryBuiltIn_IsDocumentedAndItsExamplesCreateIt) {
@@ -60,7 +60,7 @@ TEST(CodecRegistry, EveryBuiltIn_RefusesAKeyItDoesNotHave) {
 TEST(CodecRegistry, UnknownCodec_NamesTheColumnAndTheKnownOnes) {
   EXPECT_EQ(CodecRegistry::BuiltIn().Create("topq(k=3)").status().message(),
             "spec column 1: there is no codec \"topq\"; the codecs are identity, cast, topk, randk, sign, quantize, "
-            "natural, lowrank, turboquant, scaled");
+            "natural, lowrank, turboquant, scaled, composite, entropy");
   EXPECT_THAT(std::string(CodecRegistry::BuiltIn().Create("scaled(topq)").status().message()),
               HasSubstr("spec column 8: there is no codec \"topq\""));
 }

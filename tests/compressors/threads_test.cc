@@ -94,7 +94,10 @@ INSTANTIATE_TEST_SUITE_P(Codecs, Threads,
                                          "quantize(bits=1, block=0)", "quantize(rounding=stochastic)",
                                          "quantize(bits=8, block=0, norm=l2, rounding=stochastic)",
                                          "topk(k=3, chunk=700)", "turboquant",
-                                         "turboquant(bits=3, mode=unbiased, block=128)", "turboquant(mode=qjl)"),
+                                         "turboquant(bits=3, mode=unbiased, block=128)", "turboquant(mode=qjl)",
+                                         "entropy(cast(to=bf16))", "entropy(identity)",
+                                         "composite(quantize(bits=2), natural)",
+                                         "composite(topk(ratio=0.01), entropy(quantize))"),
                          [](const testing::TestParamInfo<std::string>& info) {
                            std::string name;
                            for (const char c : info.param) name += std::isalnum(c) != 0 ? c : '_';

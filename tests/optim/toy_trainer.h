@@ -111,6 +111,8 @@ inline const std::vector<std::string>& Specs() {
                                    "quantize(bits=4)+ef+scatter",
                                    "topk(ratio=0.05)+ef21-sgdm+gather",
                                    "quantize(bits=8, rounding=stochastic)+diana+gather",
+                                   "cast(to=bf16)+entropy+ef+scatter",
+                                   "composite(topk(ratio=0.02), entropy(quantize(bits=2)))+econtrol+gather",
                                    "topk(ratio=0.05)+ef+hierarchical(local=2, across=gather)",
                                    "topk(k=8, chunk=128, values=q2)+ef(decay=0.95)+gather",
                                    "topk(ratio=0.2, warmup=8)+dgc(momentum=0.5)+gather",

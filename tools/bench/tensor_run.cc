@@ -18,6 +18,7 @@ absl::Status TensorRun::Make(const Pipeline& pipeline, uint64_t seed, const std:
   if (link && link->bits_per_second > 0) {
     options.link.bits_per_second = link->bits_per_second;
     options.link.round_trip_seconds = absl::ToDoubleSeconds(link->round_trip);
+    options.link_known = true;
   }
   slots_.front().codec = pipeline.codec;
   LACONIC_ASSIGN_OR_RETURN(strategy_, MakeStrategy(pipeline, comm_, slots_, options));

@@ -31,7 +31,7 @@ struct CodecInfo {
 // A value: copy it, add to it, hand it to GradientSyncOptions. There is no global registry and no static registration.
 class CodecRegistry {
  public:
-  // identity, cast, topk, randk, sign, quantize, natural, lowrank, turboquant, scaled.
+  // identity, cast, topk, randk, sign, quantize, natural, lowrank, turboquant, scaled, composite, entropy.
   static const CodecRegistry& BuiltIn();
 
   // AlreadyExists if the name or (for ids >= kFirstUserCodec) the id is taken; InvalidArgument for an id below kFirstUserCodec.

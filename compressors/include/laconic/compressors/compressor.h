@@ -46,7 +46,19 @@ enum class CodecId : uint8_t {
   kNatural = 7,
   kLowRank = 8,
   kTurboQuant = 9,
+  kComposite = 10,
+  kEntropy = 11,
   kFirstUserCodec = 128,
+};
+
+// How numbers lie in a body. kBytes: any, seen byte by byte.
+enum class NumberFormat : uint8_t { kBytes, kFp16, kBf16, kFp32 };
+
+// A run of numbers in a body, for a stage that knows how to shorten them: entropy(...).
+struct NumberSection {
+  size_t offset = 0;  // in bytes
+  size_t count = 0;
+  NumberFormat format = NumberFormat::kBytes;
 };
 
 class LinearSession;
@@ -88,6 +100,10 @@ class Compressor {
   // Errors: DataLoss naming what is wrong (index, length, non-finite value), in time linear in body and shape.
   virtual absl::Status DecodeAdd(std::span<const std::byte> body, const Shape& shape, float scale,
                                  std::span<float> acc) const = 0;
+
+  // Where the bulk of the numbers lies in a body of body_bytes bytes that Encode gave for a tensor of `shape`; by default
+  // all of it, as bytes. Of a length that Encode never gives it may say anything.
+  virtual NumberSection Numbers(size_t body_bytes, const Shape& shape) const { return {.count = body_bytes}; }
 
   // The codec's second face, where it is linear: rounds of floats that may be summed before decoding. nullptr
   // otherwise.

@@ -52,9 +52,15 @@ struct BucketFigures {
   double session_bytes_per_second = 2e9;  // linear: all rounds and the reconstruction
 };
 
+// Of a lossless stage: bytes of the codec's body per second.
+inline constexpr double kEntropyEncodeBytesPerSecond = 1e9;
+inline constexpr double kEntropyDecodeBytesPerSecond = 1.3e9;
+
 // The figures of the bucket of these tensors under `pipeline`, on `ranks` ranks.
-//   body_share: bytes a body really has over Compressor::MaxBodyBytes, where an encoding on typical data has shown it.
-BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks, double body_share = 1);
+//   body_share: bytes a body really has over Compressor::MaxBodyBytes, where an encoding on typical data has shown it;
+//   absent: 1, and with a lossless stage what gradients usually leave of the codec's numbers (docs/plan.md).
+BucketFigures FiguresOf(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks,
+                        std::optional<double> body_share = std::nullopt);
 
 // Of one step of one bucket on one rank, nothing hidden by overlap.
 struct CostEstimate {
@@ -85,5 +91,10 @@ inline constexpr double kSecondCompressionPenalty = 3;
 // The kind of least time among dense (if allowed), gather, scatter (its time times the penalty) and linear; ties go to
 // the earlier in that order.
 StrategyKind ChooseStrategy(const BucketFigures& bucket, int ranks, const LinkFigures& link, bool dense_allowed);
+
+// Is a step of this bucket faster with the pipeline's lossless stage than without it? Each by the strategy asked for,
+// or the one that `auto` would choose. False where nothing is coded (dense, linear); true for hierarchical, which asks
+// again between nodes.
+bool EntropyPays(const Pipeline& pipeline, std::span<const Shape> tensors, int ranks, const LinkFigures& link);
 
 }  // namespace laconic

@@ -1,4 +1,5 @@
-// codec + error control + strategy, as one spec pipeline says it: "topk(ratio=0.01)+econtrol+gather".
+// codec + error control + strategy, as one spec pipeline says it: "topk(ratio=0.01)+econtrol+gather"; and, if wanted, a
+// lossless stage behind the codec: "cast(to=bf16)+entropy".
 #pragma once
 
 #include <cstdint>
@@ -53,11 +54,18 @@ std::string_view StrategyName(StrategyKind kind);
 
 struct Pipeline {
   std::shared_ptr<const Compressor> codec;
+  // Where the spec has a lossless stage, "+entropy": what it says, canonically, and the codec without it. MakeStrategy
+  // leaves the stage out where it does not pay on the given link (EntropyPays in cost_model.h); entropy(...) as a codec
+  // always stays.
+  std::string entropy;
+  std::shared_ptr<const Compressor> plain_codec;
   ControlSpec control;
   StrategySpec strategy;
 
+  bool has_entropy() const { return plain_codec != nullptr; }
+  Pipeline WithoutEntropy() const;
   bool dense() const { return strategy.kind == StrategyKind::kDense; }
-  std::string ToString() const;  // canonical, all three parts: "topk(ratio=0.01, values=fp32)+econtrol+gather"
+  std::string ToString() const;  // canonical, all parts: "topk(ratio=0.01, values=fp32)+entropy+econtrol+gather"
 };
 
 // A rule's calls, in any order, at most one of each kind. Defaults: codec identity; control econtrol where the codec is

@@ -63,6 +63,7 @@ struct StrategyOptions {
   WorkerPool* pool = nullptr;  // encodes and decodes tensors in parallel; nullptr: on the calling thread
   uint32_t bucket = 0;         // position in the plan, part of every fingerprint
   LinkFigures link;            // what `auto` decides by
+  bool link_known = false;     // else `link` is a guess, and a lossless stage stays whatever it says
 };
 
 // What one Run found and cost on this rank.
@@ -104,7 +105,8 @@ class AllreduceStrategy {
   virtual void AddTraffic(Traffic& total) const {}
 };
 
-// The strategy `pipeline.strategy` for this bucket; `auto` is resolved first, alike on all ranks. Sizes the slots'
+// The strategy `pipeline.strategy` for this bucket; `auto` is resolved first, alike on all ranks, and a lossless stage
+// that does not pay on a known link is left out. Sizes the slots'
 // control, owner and session. InvalidArgument when codec, control and strategy do not go together, with the reason.
 // Collective for hierarchical (it splits `comm`).
 //   bucket: slots with id, name, shape, gradient, direction set; must stay in place.
