@@ -18,6 +18,7 @@
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "laconic/base/status.h"
+#include "laconic/compressors/adaptive.h"
 
 namespace laconic {
 namespace {
@@ -73,6 +74,11 @@ const CodecInfo* CodecRegistry::Find(std::string_view name) const {
 
 absl::StatusOr<std::shared_ptr<const Compressor>> CodecRegistry::Create(const SpecCall& call) const {
   const CodecInfo* info = Find(call.name);
+  if (info == nullptr && call.name == kAdaptiveName) {
+    return SpecError(call.column,
+                     "adaptive is no codec but a choice among codecs, made from gradients while training: "
+                     "name one of them here, such as topk(ratio=0.01)");
+  }
   if (info == nullptr) {
     return SpecError(call.column,
                      fmt::format("there is no codec \"{}\"; the codecs are {}", call.name, Names(codecs_)));

@@ -35,7 +35,7 @@ class Evolution {
 
   LayerPlan Run(PlanFitness fitness) {
     const size_t last = options_.survivors.size() - 1;
-    LayerPlan parent = UniformPlan(layers_);
+    LayerPlan parent = Start();
     parent.error = Fitness(fitness, parent.choice, last);
     for (int generation = 0; generation < options_.generations; ++generation) {
       std::vector<Candidate> candidates;
@@ -68,6 +68,15 @@ class Evolution {
   }
 
   uint32_t Below(size_t bound) { return rng_.Below(draws_++, static_cast<uint32_t>(bound)); }
+
+  LayerPlan Start() {
+    LayerPlan start = UniformPlan(layers_);
+    while (start.cost > budget_) {
+      Move(start.choice, Below(layers_.size()), -1);
+      start = PlanOf(layers_, std::move(start.choice));
+    }
+    return start;
+  }
 
   // Moves a layer up (+1) or down (-1) in cost and gives the cost added; 0 where it is at the end.
   double Move(std::vector<size_t>& choice, size_t layer, int step) const {
@@ -110,10 +119,15 @@ class Evolution {
 absl::StatusOr<LayerPlan> EvolvePlan(std::span<const LayerTable> layers, double cost_budget, PlanFitness fitness,
                                      const EvolutionOptions& options) {
   LACONIC_RETURN_IF_ERROR(CheckLayerTables(layers));
-  const LayerPlan uniform = UniformPlan(layers);
-  if (layers.empty() || !(uniform.cost <= cost_budget)) {
-    return absl::InvalidArgumentError(fmt::format("the uniform plan of {} layers costs {}, the budget is {}",
-                                                  layers.size(), uniform.cost, cost_budget));
+  std::vector<size_t> cheapest;
+  for (const LayerTable& table : layers) {
+    const auto by_cost = [](const LayerOption& x, const LayerOption& y) { return x.cost < y.cost; };
+    cheapest.push_back(std::min_element(table.options.begin(), table.options.end(), by_cost) - table.options.begin());
+  }
+  const double least = PlanOf(layers, std::move(cheapest)).cost;
+  if (layers.empty() || !(least <= cost_budget)) {
+    return absl::InvalidArgumentError(
+        fmt::format("the cheapest plan of {} layers costs {}, the budget is {}", layers.size(), least, cost_budget));
   }
   if (options.survivors.empty()) return absl::InvalidArgumentError("evolution needs at least one stage of selection");
   return Evolution(layers, cost_budget, options).Run(fitness);

@@ -83,10 +83,20 @@ void LowRankSession::Save(StateWriter& out) const {
 
 absl::Status LowRankSession::Load(const StateReader& in) {
   LACONIC_ASSIGN_OR_RETURN(const std::span<const float> saved, in.Floats("warm_start"));
+  if (saved.size() != warm_q_.size()) return in.Floats("warm_start", warm_q_);  // the error that names both
+  return TakeOver(in);
+}
+
+absl::Status LowRankSession::TakeOver(const StateReader& in) {
+  LACONIC_ASSIGN_OR_RETURN(const std::span<const float> saved, in.Floats("warm_start"));
+  if (saved.size() % std::max<size_t>(shape_.cols, 1) != 0) {
+    return absl::DataLossError(
+        fmt::format("{}warm_start: {} elements are no columns of {}", in.prefix(), saved.size(), shape_.cols));
+  }
   if (const size_t bad = kernels::FirstNonFinite(saved); bad < saved.size()) {
     return absl::DataLossError(fmt::format("{}warm_start: element {} is {}", in.prefix(), bad, saved[bad]));
   }
-  LACONIC_RETURN_IF_ERROR(in.Floats("warm_start", warm_q_));
+  std::copy_n(saved.begin(), std::min(saved.size(), warm_q_.size()), warm_q_.begin());
   stage_ = Stage::kIdle;
   return absl::OkStatus();
 }

@@ -44,6 +44,8 @@ class LowRankSession : public LinearSession {
   // Entry "warm_start": Q, rank x cols floats.
   void Save(StateWriter& out) const override;
   absl::Status Load(const StateReader& in) override;
+  // From any rank: its columns as far as there are as many here, and the drawn ones beyond.
+  absl::Status TakeOver(const StateReader& in) override;
 
  private:
   enum class Stage { kIdle, kProduce0, kConsume0, kProduce1, kConsume1, kDone };

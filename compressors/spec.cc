@@ -70,7 +70,7 @@ class SpecParser {
     SpecCall call;
     SkipSpace();
     call.column = position_ + 1;
-    call.name = std::string(TakeName(/*exponent_sign=*/depth > 1));
+    call.name = std::string(TakeName(/*in_parentheses=*/depth > 1));
     if (call.name.empty()) return Unexpected(expected);
     return ParseArguments(std::move(call), depth);
   }
@@ -96,7 +96,7 @@ class SpecParser {
     SpecArgument argument;
     SkipSpace();
     argument.column = position_ + 1;
-    const std::string_view first = TakeName(/*exponent_sign=*/true);
+    const std::string_view first = TakeName(/*in_parentheses=*/true);
     if (first.empty()) return Unexpected("a key or a value");
     if (TakeIf('=')) {
       argument.key = std::string(first);
@@ -109,12 +109,19 @@ class SpecParser {
     return argument;
   }
 
-  // A run of name characters. With `exponent_sign`, also the plus of a number such as 1e+05, which can only be that
-  // between parentheses.
-  std::string_view TakeName(bool exponent_sign) {
+  // A run of name characters. Between parentheses also the plus of a number such as 1e+05 and a colon within a word,
+  // as in uniform:4, which outside of them mean something else.
+  std::string_view TakeName(bool in_parentheses) {
     const size_t start = position_;
-    while (!AtEnd() && (IsNameCharacter(Peek()) || (exponent_sign && AtExponentPlus(start)))) ++position_;
+    const auto continues = [&] {
+      return IsNameCharacter(Peek()) || (in_parentheses && (AtExponentPlus(start) || AtInnerColon(start)));
+    };
+    while (!AtEnd() && continues()) ++position_;
     return text_.substr(start, position_ - start);
+  }
+
+  bool AtInnerColon(size_t start) const {
+    return Peek() == ':' && position_ > start && position_ + 1 < text_.size() && IsNameCharacter(text_[position_ + 1]);
   }
 
   bool AtExponentPlus(size_t start) const {

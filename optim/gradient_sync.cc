@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "fmt/format.h"
@@ -12,8 +13,9 @@
 #include "laconic/base/status.h"
 #include "laconic/comm/collectives/agreement.h"
 #include "laconic/comm/comm_queue.h"
-#include "optim/bucket_plan.h"
+#include "optim/buckets.h"
 #include "optim/gradient_clip.h"
+#include "optim/replan.h"
 #include "optim/sync_state.h"
 #include "optim/tensor_rules.h"
 
@@ -25,19 +27,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kProtocolVersion = "1";
 
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-// Tensors that are sent together, and where they stand in this step.
-struct Bucket {
-  std::vector<GradientSlot> slots;
-  std::unique_ptr<AllreduceStrategy> strategy;
-  std::unique_ptr<AllreduceStrategy>
-      warmup;  // dense, for the first dense_steps; null when there are none or strategy is dense
-  uint64_t dense_steps = 0;
-  std::vector<float> directions;  // of all slots, one after the other
-  size_t waiting = 0;             // tensors not ready yet
-  BucketResult result;
-  Work work;
-};
 
 // h = v = g and H = mean(g), wherever H is kept, after a dense step.
 void StartFromDense(GradientSlot& slot) {
@@ -70,7 +59,7 @@ class GradientSyncImpl final : public GradientSync {
   absl::Status Load(std::span<const StateReader> by_rank, ReshardRule rule) override;
 
  private:
-  absl::Status MakeBuckets(std::span<const Parameter> parameters, std::span<const TensorRule> rules);
+  absl::Status MakeReplanners(std::span<const TensorRule> rules, const CodecRegistry& registry);
   absl::Status Handshake(std::span<const Parameter> parameters) const;
   absl::Status RunBucket(Bucket& bucket);  // on the queue's thread
   bool IsDense(const Bucket& bucket) const { return bucket.warmup != nullptr && step_.step < bucket.dense_steps; }
@@ -78,6 +67,7 @@ class GradientSyncImpl final : public GradientSync {
   void Commit(Bucket& bucket);
   void SubmitReadyBuckets();
   absl::Status Conclude();  // after all buckets succeeded: skip, fail or commit
+  absl::Status ReplanIfDue();
   void FillReport();
   Traffic TotalTraffic() const;
 
@@ -89,7 +79,8 @@ class GradientSyncImpl final : public GradientSync {
   std::vector<GradientSlot*> slots_;  // by TensorId
   std::vector<Bucket*> bucket_of_;    // by TensorId
   std::vector<bool> ready_;           // by TensorId
-  size_t next_bucket_ = 0;            // the first that is not submitted
+  std::vector<std::unique_ptr<Replanner>> replanners_;
+  size_t next_bucket_ = 0;  // the first that is not submitted
   StepContext step_;
   float error_scale_ = 1;
   double last_learning_rate_ = 0;  // of the last committed step; 0: none yet
@@ -98,6 +89,7 @@ class GradientSyncImpl final : public GradientSync {
   GradientClip clip_;
   std::vector<std::span<float>> gradients_;  // by TensorId
   Traffic traffic_at_begin_;
+  Traffic retired_;  // of strategies' own communicators that are no more
   StepReport report_;
   CommQueue queue_;  // last: its thread must end before what it uses
 };
@@ -126,59 +118,31 @@ absl::Status GradientSyncImpl::Init(std::span<const Parameter> parameters, std::
   ready_.resize(parameters.size());
   // Ranks that differ must learn it before any collective whose order the difference would change.
   LACONIC_RETURN_IF_ERROR(Handshake(parameters));
-  return MakeBuckets(parameters, rules);
-}
-
-absl::Status GradientSyncImpl::MakeBuckets(std::span<const Parameter> parameters, std::span<const TensorRule> rules) {
-  std::vector<PlannedTensor> planned;
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    planned.push_back({.bytes = 4 * parameters[i].gradient.size(), .group = rules[i].group});
-  }
-  const std::vector<BucketTensors> plan = PlanBuckets(planned, options_.bucket_bytes);
-  buckets_.resize(plan.size());
-  for (size_t b = 0; b < plan.size(); ++b) {
-    Bucket& bucket = buckets_[b];
-    size_t elements = 0;
-    for (size_t tensor : plan[b]) elements += parameters[tensor].gradient.size();
-    bucket.directions.resize(elements);
-    bucket.slots.resize(plan[b].size());
-    size_t offset = 0;
-    for (size_t s = 0; s < plan[b].size(); ++s) {
-      const Parameter& parameter = parameters[plan[b][s]];
-      GradientSlot& slot = bucket.slots[s];
-      slot.id = TensorId{static_cast<uint32_t>(plan[b][s])};
-      slot.name = parameter.name;
-      slot.shape = parameter.shape;
-      slot.gradient = parameter.gradient;
-      slot.direction = std::span(bucket.directions).subspan(offset, parameter.gradient.size());
-      slot.codec = rules[plan[b][s]].pipeline->codec;
-      offset += parameter.gradient.size();
+  LACONIC_ASSIGN_OR_RETURN(buckets_, MakeBuckets(*comm_, parameters, rules, options_, &pool_));
+  for (Bucket& bucket : buckets_) {
+    for (GradientSlot& slot : bucket.slots) {
       slots_[Index(slot.id)] = &slot;
       bucket_of_[Index(slot.id)] = &bucket;
     }
-    StrategyOptions strategy{.seed = options_.seed,
-                             .non_finite = options_.non_finite,
-                             .measure_error = options_.measure_error,
-                             .pool = &pool_,
-                             .bucket = static_cast<uint32_t>(b)};
-    if (options_.link.bits_per_second > 0) {
-      strategy.link = {.bits_per_second = options_.link.bits_per_second,
-                       .round_trip_seconds = absl::ToDoubleSeconds(options_.link.round_trip)};
-      strategy.link_known = true;
-    }
-    const Pipeline& pipeline = *rules[plan[b].front()].pipeline;
-    LACONIC_ASSIGN_OR_RETURN(bucket.strategy, MakeStrategy(pipeline, *comm_, bucket.slots, strategy));
-    const ControlOptions& control = bucket.slots.front().control.options();
-    if (options_.rescale_error && control.participation < 1) {
-      return absl::InvalidArgumentError(
-          "rescale_error needs every rank in every step: the error of one that is away would keep the unit of an older "
-          "rate");
-    }
-    bucket.dense_steps = std::max<uint64_t>(options_.dense_warmup_steps, control.dense_start ? 1 : 0);
-    if (bucket.dense_steps > 0 && !pipeline.dense()) {
-      const Pipeline dense{.codec = pipeline.codec, .strategy = {.kind = StrategyKind::kDense}};
-      LACONIC_ASSIGN_OR_RETURN(bucket.warmup, MakeStrategy(dense, *comm_, bucket.slots, strategy));
-    }
+  }
+  return MakeReplanners(rules, registry);
+}
+
+// One for each rule adaptive(...), over its tensors; those that travel dense have nothing to choose.
+absl::Status GradientSyncImpl::MakeReplanners(std::span<const TensorRule> rules, const CodecRegistry& registry) {
+  std::map<int, std::vector<Replanner::Tensor>> tensors;  // by group
+  std::map<int, const Pipeline*> pipelines;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const StrategyKind travels = TravelsBy(*bucket_of_[i], comm_->size());
+    if (!rules[i].pipeline->adaptive || travels == StrategyKind::kDense) continue;
+    tensors[rules[i].group].push_back({.slot = slots_[i], .strategy = travels});
+    pipelines[rules[i].group] = rules[i].pipeline.get();
+  }
+  ReplanSetting setting{.seed = options_.seed, .link = {}, .pool = &pool_, .ranks = comm_->size()};
+  if (options_.link.bits_per_second > 0) setting.link = buckets_.front().options.link;
+  for (const auto& [group, members] : tensors) {
+    LACONIC_ASSIGN_OR_RETURN(replanners_.emplace_back(),
+                             Replanner::Create(*pipelines[group], registry, members, setting));
   }
   return absl::OkStatus();
 }
@@ -264,6 +228,8 @@ absl::Status GradientSyncImpl::Finish() {
   }
   exposed_seconds_ += SecondsSince(begin);
   if (status.ok()) status = Conclude();
+  report_.plan.clear();
+  if (status.ok()) status = ReplanIfDue();
   FillReport();
   return status;
 }
@@ -282,6 +248,7 @@ absl::Status GradientSyncImpl::Conclude() {
     for (Bucket& other : buckets_) std::fill(other.directions.begin(), other.directions.end(), 0.0f);
     return absl::OkStatus();
   }
+  for (const auto& replanner : replanners_) replanner->Observe(step_.step, error_scale_);
   for (Bucket& bucket : buckets_) Commit(bucket);
   last_learning_rate_ = step_.learning_rate;
   return absl::OkStatus();
@@ -294,6 +261,20 @@ void GradientSyncImpl::ResetState() {
   }
 }
 
+absl::Status GradientSyncImpl::ReplanIfDue() {
+  bool changed = false;
+  for (const auto& replanner : replanners_) {
+    if (!replanner->Due(step_.step)) continue;
+    const Clock::time_point begin = Clock::now();
+    const absl::StatusOr<bool> made = replanner->Replan(*comm_, step_.step);
+    if (!made.ok()) return made.status();
+    changed = changed || *made;
+    report_.plan += (report_.plan.empty() ? "" : " ") + replanner->PlanText();
+    exposed_seconds_ += SecondsSince(begin);
+  }
+  return changed ? RemakeStrategies(buckets_, *comm_, /*keep_state=*/true, retired_) : absl::OkStatus();
+}
+
 void GradientSyncImpl::Commit(Bucket& bucket) {
   StrategyOf(bucket).Commit(bucket.slots);
   if (!IsDense(bucket)) return;
@@ -304,6 +285,7 @@ void GradientSyncImpl::Commit(Bucket& bucket) {
 
 Traffic GradientSyncImpl::TotalTraffic() const {
   Traffic total = comm_->traffic();
+  total += retired_;
   for (const Bucket& bucket : buckets_) bucket.strategy->AddTraffic(total);
   return total;
 }
@@ -339,17 +321,24 @@ void GradientSyncImpl::FillReport() {
 std::string GradientSyncImpl::Describe() const {
   std::string text = fmt::format("spec {}\n", spec_);
   for (const Bucket& bucket : buckets_) {
+    const Pipeline& pipeline = *bucket.pipeline;
     text += fmt::format("bucket of {} elements, {} by {}:", bucket.directions.size(),
-                        bucket.slots.front().codec->ToString(), bucket.strategy->ToString());
+                        pipeline.adaptive ? pipeline.adaptive->ToString() : pipeline.codec->ToString(),
+                        bucket.strategy->ToString());
     for (const GradientSlot& slot : bucket.slots) text += fmt::format(" {}{}", slot.name, slot.shape.ToString());
     text += "\n";
   }
+  for (const auto& replanner : replanners_) text += fmt::format("plan: {}\n", replanner->PlanText());
   return text;
 }
 
 void GradientSyncImpl::Save(StateWriter& out) const {
   out.Text("spec", spec_);
   out.U64("learning_rate", std::bit_cast<uint64_t>(last_learning_rate_));
+  for (size_t i = 0; i < replanners_.size(); ++i) {
+    StateWriter plan = out.Scope("plan").Scope(fmt::to_string(i));
+    replanners_[i]->Save(plan);
+  }
   StateWriter tensors = out.Scope("tensors");
   for (const Bucket& bucket : buckets_) {
     for (const GradientSlot& slot : bucket.slots) {
@@ -377,6 +366,12 @@ absl::Status GradientSyncImpl::Load(std::span<const StateReader> by_rank, Reshar
         fmt::format("state was saved under spec \"{}\", this run has \"{}\"", saved_spec, spec_));
   }
   LACONIC_ASSIGN_OR_RETURN(const uint64_t learning_rate, own.U64("learning_rate"));
+  for (size_t i = 0; i < replanners_.size(); ++i) {
+    std::vector<StateReader> plans;
+    for (const StateReader& in : by_rank) plans.push_back(in.Scope("plan").Scope(fmt::to_string(i)));
+    LACONIC_RETURN_IF_ERROR(replanners_[i]->Load(plans, comm_->rank()));
+  }
+  LACONIC_RETURN_IF_ERROR(RemakeStrategies(buckets_, *comm_, /*keep_state=*/false, retired_));
   for (Bucket& bucket : buckets_) {
     for (GradientSlot& slot : bucket.slots) {
       if (!reshard) {

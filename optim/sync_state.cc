@@ -50,6 +50,11 @@ absl::StatusOr<std::vector<float>> OwnersEntry(std::span<const StateReader> slot
   return whole;
 }
 
+absl::Status LoadControls(const StateReader& in, GradientSlot& slot) {
+  LACONIC_RETURN_IF_ERROR(slot.control.Load(in.Scope("control")));
+  return slot.owner.options().keeps_error() ? slot.owner.Load(in.Scope("owner")) : absl::OkStatus();
+}
+
 }  // namespace
 
 void SaveSlot(const GradientSlot& slot, std::string_view strategy, StateWriter& out) {
@@ -75,14 +80,13 @@ absl::Status LoadSlot(const StateReader& in, std::string_view strategy, Gradient
         fmt::format("tensor {} was saved under strategy {}, this run uses {}: name the strategy in the spec", slot.name,
                     saved, strategy));
   }
-  LACONIC_RETURN_IF_ERROR(slot.control.Load(in.Scope("control")));
-  if (slot.owner.options().keeps_error()) {
-    LACONIC_RETURN_IF_ERROR(slot.owner.Load(in.Scope("owner")));
-  }
-  if (slot.session != nullptr) {
-    LACONIC_RETURN_IF_ERROR(slot.session->Load(in.Scope("session")));
-  }
-  return absl::OkStatus();
+  LACONIC_RETURN_IF_ERROR(LoadControls(in, slot));
+  return slot.session == nullptr ? absl::OkStatus() : slot.session->Load(in.Scope("session"));
+}
+
+absl::Status TakeOverSlot(const StateReader& in, GradientSlot& slot) {
+  LACONIC_RETURN_IF_ERROR(LoadControls(in, slot));
+  return slot.session == nullptr ? absl::OkStatus() : slot.session->TakeOver(in.Scope("session"));
 }
 
 absl::Status ReshardSlot(std::span<const StateReader> by_rank, int rank, int ranks, GradientSlot& slot) {

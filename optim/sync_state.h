@@ -17,6 +17,10 @@ void SaveSlot(const GradientSlot& slot, std::string_view strategy, StateWriter& 
 // Bit for bit. FailedPrecondition when the state was saved under another strategy (both are named).
 absl::Status LoadSlot(const StateReader& in, std::string_view strategy, GradientSlot& slot);
 
+// As LoadSlot, in one process and whatever the strategy: another setting of the slot's codec goes on where the old one
+// was. Error control does not depend on the codec; a linear session takes over what fits.
+absl::Status TakeOverSlot(const StateReader& in, GradientSlot& slot);
+
 // ReshardRule::kMean: this rank (`rank` of `ranks`) starts from the mean over the old ranks of error, shift and
 // momentum; the shift average and the warm start, equal on all ranks, are taken as they are. So (1/n) sum of errors,
 // the correction still owed to the weights, is kept to one rounding per element. What owners of a scatter keep is laid

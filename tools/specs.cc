@@ -6,13 +6,23 @@
 
 namespace laconic::tools {
 
+absl::Status RefuseAdaptive(const Pipeline& pipeline, std::string_view use) {
+  if (!pipeline.adaptive) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("adaptive(...) chooses its codecs from gradients while training, so there is nothing to {} yet: name "
+                  "one of them, such as that of its uniform setting, {}",
+                  use, pipeline.codec->ToString()));
+}
+
 absl::StatusOr<Pipeline> ParsePipeline(const std::string& spec) {
   auto parsed = [&]() -> absl::StatusOr<Pipeline> {
     LACONIC_ASSIGN_OR_RETURN(const std::vector<SpecRule> rules, ParseSpec(spec));
     if (rules.size() != 1 || rules[0].pattern != "*") {
       return absl::InvalidArgumentError("one pipeline is wanted here, not rules by tensor name");
     }
-    return MakePipeline(rules[0].pipeline, CodecRegistry::BuiltIn());
+    LACONIC_ASSIGN_OR_RETURN(Pipeline pipeline, MakePipeline(rules[0].pipeline, CodecRegistry::BuiltIn()));
+    LACONIC_RETURN_IF_ERROR(RefuseAdaptive(pipeline, "measure"));
+    return pipeline;
   }();
   return parsed.ok() ? parsed : Annotate(parsed.status(), fmt::format("\"{}\"", spec));
 }

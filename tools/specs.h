@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,7 +12,11 @@
 
 namespace laconic::tools {
 
-// One pipeline, for any tensor. InvalidArgument, quoting the spec, for bad specs and for rules by tensor name.
+// InvalidArgument for adaptive(...), whose codecs are chosen from a training run's gradients: `use` says what for.
+absl::Status RefuseAdaptive(const Pipeline& pipeline, std::string_view use);
+
+// One pipeline, for any tensor. InvalidArgument, quoting the spec, for bad specs, rules by tensor
+// name, and adaptive(...).
 absl::StatusOr<Pipeline> ParsePipeline(const std::string& spec);
 
 struct AskedPipeline {

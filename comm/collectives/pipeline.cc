@@ -54,6 +54,7 @@ const std::vector<StrategyInfo>& Table() {
 std::string JoinNames(const CodecRegistry& registry) {
   std::string text = "codecs";
   for (const CodecInfo& info : registry.codecs()) text.append(" ").append(info.name);
+  text.append(" ").append(kAdaptiveName);
   text += "; error controls";
   for (const ControlInfo& info : ControlTable()) text.append(" ").append(info.name);
   text += "; strategies";
@@ -149,7 +150,9 @@ std::string Pipeline::ToString() const {
   if (dense()) return "dense";
   // A strategy nobody asked for is left out, so that the text reads back to an equal pipeline.
   const bool asked_for = strategy.kind != StrategyKind::kAuto || strategy.dense_allowed;
-  const std::string coded = has_entropy() ? fmt::format("{}+{}", plain_codec->ToString(), entropy) : codec->ToString();
+  const std::string coded = adaptive        ? adaptive->ToString()
+                            : has_entropy() ? fmt::format("{}+{}", plain_codec->ToString(), entropy)
+                                            : codec->ToString();
   const std::string parts = fmt::format("{}+{}", coded, control.ToString());
   return asked_for ? fmt::format("{}+{}", parts, strategy.ToString()) : parts;
 }
@@ -166,6 +169,11 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
   for (const SpecCall& call : calls) {
     if (IsEntropyStage(call)) {
       LACONIC_RETURN_IF_ERROR(once(entropy, call, "lossless stage"));
+    } else if (call.name == kAdaptiveName) {
+      LACONIC_RETURN_IF_ERROR(once(codec, call, "codec"));
+      LACONIC_ASSIGN_OR_RETURN(pipeline.adaptive, ParseAdaptive(call, registry));
+      LACONIC_ASSIGN_OR_RETURN(const CodecFamily family, MakeFamily(*pipeline.adaptive, registry));
+      pipeline.codec = family.codecs[family.uniform];
     } else if (registry.Find(call.name) != nullptr) {
       LACONIC_RETURN_IF_ERROR(once(codec, call, "codec"));
       LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create(call));
@@ -181,6 +189,11 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
   }
   if (codec == nullptr) {
     LACONIC_ASSIGN_OR_RETURN(pipeline.codec, registry.Create("identity"));
+  }
+  if (entropy != nullptr && pipeline.adaptive) {
+    return SpecError(entropy->column, fmt::format("{} chooses among codecs by their own bytes and takes no lossless "
+                                                  "stage; leave out {}",
+                                                  kAdaptiveName, entropy->name));
   }
   if (entropy != nullptr) {
     pipeline.plain_codec = pipeline.codec;

@@ -20,7 +20,7 @@ std::vector<Shape> ShapesOf(std::span<const GradientSlot> bucket) {
 absl::Status SizeControls(const Pipeline& pipeline, std::span<GradientSlot> bucket,
                           absl::FunctionRef<Shape(const GradientSlot&)> encoded_shape) {
   for (GradientSlot& slot : bucket) {
-    slot.codec = pipeline.codec;
+    if (slot.codec == nullptr) slot.codec = pipeline.codec;
     const Shape shape = encoded_shape(slot);
     LACONIC_RETURN_IF_ERROR(Annotate(slot.codec->Supports(shape), "tensor " + slot.name));
     LACONIC_ASSIGN_OR_RETURN(const ControlOptions options,

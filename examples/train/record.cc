@@ -143,6 +143,7 @@ void MetricsFile::Write(const std::string& spec, const StepFigures& figures, con
       {"hidden_seconds", HiddenSeconds(report)},
       {"backward_seconds", figures.backward_seconds},
       {"seconds", figures.seconds}};
+  if (!report.plan.empty()) line["plan"] = report.plan;
   if (report.skipped) line["skip_reason"] = report.skip_reason;
   const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   std::fwrite(text.data(), 1, text.size(), file_.get());

@@ -216,9 +216,19 @@ TEST(EvolvePlan, NothingBetterThanUniform_StaysUniform) {
   EXPECT_EQ(plan.error, 1);
 }
 
-TEST(EvolvePlan, UniformPlanOverTheBudget_IsRefused) {
+TEST(EvolvePlan, UniformPlanOverTheBudget_StartsLower) {
+  const std::vector<LayerTable> layers(4, {.options = {{1, 3}, {2, 2}, {3, 1}}, .uniform = 2});
+  const auto error = [&](std::span<const size_t> choice, size_t) {
+    return PlanOf(layers, {choice.begin(), choice.end()}).error;
+  };
+  const LayerPlan plan = *EvolvePlan(layers, 7, error);
+  EXPECT_EQ(plan.cost, 7);
+  EXPECT_EQ(plan.error, 9);  // cost and error of an option add up to 4
+}
+
+TEST(EvolvePlan, CheapestPlanOverTheBudget_IsRefused) {
   const std::vector<LayerTable> layers(2, {.options = {{1, 0}, {2, 0}}, .uniform = 1});
-  EXPECT_FALSE(EvolvePlan(layers, 3, [](std::span<const size_t>, size_t) { return 0.0; }).ok());
+  EXPECT_FALSE(EvolvePlan(layers, 1, [](std::span<const size_t>, size_t) { return 0.0; }).ok());
 }
 
 }  // namespace

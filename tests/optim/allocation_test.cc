@@ -81,6 +81,14 @@ TEST_P(EverySpec, StepsAfterTheFirst_AllocateNothing) {
 INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()),
                          [](const auto& info) { return "spec" + std::to_string(info.index); });
 
+// Plans are made at the ends of steps 1 and 51: between them adaptive(...) allocates no more than a codec does.
+INSTANTIATE_TEST_SUITE_P(
+    Adaptive, EverySpec,
+    ::testing::Values("adaptive(family=topk, budget=uniform:0.05, every=50, warmup=2, window=2)+ef+gather",
+                      "adaptive(family=quantize, budget=uniform:4, every=50, warmup=2, window=50)+ef+scatter",
+                      "adaptive(family=lowrank, budget=uniform:2, every=50, warmup=2, window=2)+econtrol+linear"),
+    [](const auto& info) { return "spec" + std::to_string(info.index); });
+
 class EveryOptimizer : public ::testing::TestWithParam<testing::OptimizerCase> {};
 
 // By step 18 each optimizer is in its last phase and has made a step of each kind there.

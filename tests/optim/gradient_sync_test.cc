@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::AdaptiveSpecs;
 using testing::OnRanks;
 using testing::Specs;
 using testing::ToyTrainer;
@@ -69,6 +70,9 @@ INSTANTIATE_TEST_SUITE_P(All, EverySpec, ::testing::ValuesIn(Specs()), [](const 
   }
   return name;
 });
+
+INSTANTIATE_TEST_SUITE_P(Adaptive, EverySpec, ::testing::ValuesIn(AdaptiveSpecs()),
+                         [](const auto& info) { return "spec" + std::to_string(info.index); });
 
 TEST(GradientSync, Dense_Direction_IsTheMeanGradient) {
   OnRanks(4, [](Communicator& comm) -> absl::Status {

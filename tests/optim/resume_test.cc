@@ -10,6 +10,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::AdaptiveSpecs;
 using testing::OnRanks;
 using testing::Specs;
 using testing::ToyTrainer;
@@ -87,6 +88,9 @@ INSTANTIATE_TEST_SUITE_P(All, ResumeEverySpec, ::testing::ValuesIn(Specs()), [](
   }
   return name;
 });
+
+INSTANTIATE_TEST_SUITE_P(Adaptive, ResumeEverySpec, ::testing::ValuesIn(AdaptiveSpecs()),
+                         [](const auto& info) { return "spec" + std::to_string(info.index); });
 
 // What is still owed to the weights: (1/n) sum of the ranks' errors, plus the owners' errors.
 struct Owed {

@@ -123,4 +123,26 @@ inline const std::vector<std::string>& Specs() {
   return *specs;
 }
 
+// Each layer its own setting, over every family, control and strategy. Plans are made at the ends of steps 1, 6, 11 ...
+// from the messages of up to three steps, so that a run broken off after ten steps is amid a window.
+inline const std::vector<std::string>& AdaptiveSpecs() {
+  static const std::string schedule = "every=5, warmup=2, window=3";
+  static const auto* const specs = new std::vector<std::string>{
+      "adaptive(family=topk, budget=uniform:0.1, " + schedule + ")+ef+gather",
+      "adaptive(family=topk, budget=uniform:0.05, " + schedule + ")+econtrol+scatter",
+      "adaptive(family=quantize(block=64), budget=uniform:4, " + schedule + ")+ef+scatter",
+      "adaptive(family=quantize(rounding=stochastic), budget=uniform:6, " + schedule + ")+diana+gather",
+      "adaptive(family=lowrank, budget=uniform:2, " + schedule + ")+ef+linear",
+      "adaptive(family=lowrank, budget=uniform:2, objective=evolution, " + schedule + ")+econtrol",
+      "adaptive(family=topk(values=bf16), budget=uniform:0.05, objective=time, speed=model, " + schedule +
+          ")+ef21+auto",
+      "adaptive(family=topk, budget=uniform:0.05, error=squared, " + schedule +
+          ")+ef+hierarchical(local=2, across=gather)",
+      "fc*.weight: adaptive(family=topk, budget=uniform:0.05, " + schedule +
+          ")+econtrol; conv*: adaptive(family=quantize, "
+          "budget=uniform:4, " +
+          schedule + ")+ef+gather; *: dense"};
+  return *specs;
+}
+
 }  // namespace laconic::testing

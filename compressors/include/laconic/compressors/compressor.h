@@ -140,6 +140,9 @@ class LinearSession {
 
   virtual void Save(StateWriter& out) const = 0;
   virtual absl::Status Load(const StateReader& in) = 0;
+  // Goes on from what a session of another setting of the same codec saved: what fits is taken, the rest stays as it
+  // was made. The same on all ranks if what they saved is.
+  virtual absl::Status TakeOver(const StateReader& in) { return Load(in); }
 };
 
 }  // namespace laconic

@@ -27,9 +27,10 @@ using PlanFitness = absl::FunctionRef<double(std::span<const size_t> choice, siz
 
 // A plan of little error with cost <= cost_budget, found from the uniform one: an offspring is its parent after a few
 // paired moves, some layer one option up in cost and others down until the cost fits again, and replaces it if it
-// survives every stage and is strictly better in the last. So the result is never worse than the uniform plan.
+// survives every stage and is strictly better in the last. So the result is never worse than the uniform plan. Where
+// that costs more than the budget, the search starts from it lowered, layers drawn at random, until it fits.
 // LayerPlan.error is its last fitness. Deterministic in tables, fitness and seed.
-// InvalidArgument for a bad table, and where the uniform plan itself costs more than the budget.
+// InvalidArgument for a bad table, and where even the cheapest plan costs more than the budget.
 absl::StatusOr<LayerPlan> EvolvePlan(std::span<const LayerTable> layers, double cost_budget, PlanFitness fitness,
                                      const EvolutionOptions& options = {});
 

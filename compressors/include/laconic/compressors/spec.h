@@ -7,7 +7,8 @@
 //   rule     = [ pattern ":" ] pipeline          pattern: letters, digits, "_", ".", "-", "/", "*" (any run) and "?" (any one)
 //   pipeline = call { "+" call }
 //   call     = name [ "(" [ argument { "," argument } ] ")" ]
-//   argument = [ key "=" ] ( value | call )      a value: number with an optional suffix, word, e.g. 0.01, 4096, fp16, max
+//   argument = [ key "=" ] ( value | call )      a value: number with an optional suffix, word, e.g. 0.01, 4096, fp16,
+//                                                uniform:4
 //
 // This file knows the grammar only. Names and keys are checked by those who own them (codec_registry.h, error_control.h,
 // comm/collectives/pipeline.h), whose errors also carry the column and list what is accepted. No recursion deeper than

@@ -53,6 +53,7 @@ struct StepReport {
   std::string_view phase;  // a DistributedOptimizer's: "warm-up", "compressed"; empty where there is but one
   bool skipped = false;
   std::string skip_reason;        // empty unless skipped
+  std::string plan;  // layers' levels, where this step ended with a re-plan of adaptive(...): "fc1.weight=0.0025 ..."
   uint64_t zeroed_elements = 0;   // NonFinitePolicy::kZero
   uint64_t logical_bytes = 0;     // 4 bytes per gradient element
   uint64_t dense_wire_bytes = 0;  // what a ring allreduce would have sent from this rank: 2 (n-1)/n logical
@@ -67,7 +68,8 @@ struct StepReport {
 };
 
 // Not thread-safe: Begin, MarkReady and Finish on one thread. Collective: all ranks make the same calls in the same
-// order, MarkReady excepted, whose order may differ. Allocates nothing from the second step on.
+// order, MarkReady excepted, whose order may differ. Allocates nothing from the second step on, but for the steps that
+// end with a re-plan of adaptive(...): the buckets concerned are then sized anew.
 class GradientSync {
  public:
   // Plans buckets, sizes all memory, and compares with the other ranks protocol version, tensor names, shapes, spec,

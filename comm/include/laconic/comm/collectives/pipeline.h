@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "laconic/compressors/adaptive.h"
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/compressors/error_control.h"
 #include "laconic/compressors/spec.h"
@@ -53,7 +55,8 @@ const StrategyInfo* FindStrategy(std::string_view name);
 std::string_view StrategyName(StrategyKind kind);
 
 struct Pipeline {
-  std::shared_ptr<const Compressor> codec;
+  std::shared_ptr<const Compressor> codec;  // under adaptive(...) that of the uniform setting
+  std::optional<AdaptiveSpec> adaptive;     // each tensor takes its own codec of a family (GradientSync sees to it)
   // Where the spec has a lossless stage, "+entropy": what it says, canonically, and the codec without it. MakeStrategy
   // leaves the stage out where it does not pay on the given link (EntropyPays in cost_model.h); entropy(...) as a codec
   // always stays.

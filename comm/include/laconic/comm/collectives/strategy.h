@@ -47,7 +47,7 @@ struct GradientSlot {
   Shape shape;
   std::span<float> gradient;   // d floats, this rank's; only NonFinitePolicy::kZero writes to it
   std::span<float> direction;  // d floats; the slots of one bucket lie next to each other, in order
-  std::shared_ptr<const Compressor> codec;
+  std::shared_ptr<const Compressor> codec;  // null: the pipeline's; slots of one bucket may have codecs of their own
   ErrorControl control;                    // of this rank's message
   ErrorControl owner;                      // scatter: of the shard this rank re-encodes
   size_t owner_begin = 0;                  // where in the tensor that shard begins
