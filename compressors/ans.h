@@ -39,7 +39,7 @@ struct SymbolTable {
 
   // The table for symbols counted so, of which there is one at least: n_s near 2^log times the frequency, at least 1.
   static SymbolTable For(const Histogram& histogram, size_t total);
-  // What coding the symbols of `histogram` takes, in bits, up to a hundredth or so.
+  // What coding the symbols of `histogram` takes, in bits, or up to a tenth of a bit a symbol more.
   uint64_t EstimateBits(const Histogram& histogram) const;
 };
 

@@ -21,8 +21,8 @@ constexpr size_t kBlock = 65536;    // numbers
 constexpr size_t kPieceBlocks = 4;  // that make a piece of work for a thread
 // Of a block, whatever its numbers: its length and its form.
 constexpr size_t kBlockOverhead = VarintBytes(kBlock * sizeof(float) + 1) + 1;
-// A table, and what else precedes planes and streams.
-constexpr size_t kMaxHeadBytes = 2 + 2 * 256 + 2 * 3;
+// What precedes planes and streams: form, numbers kept, table, length of a stream.
+constexpr size_t kMaxHeadBytes = 1 + 3 + (2 + 2 * 256) + 3;
 
 // A block's form, a byte.
 constexpr uint8_t kStored = 0;  // else the log of its table

@@ -204,7 +204,10 @@ absl::StatusOr<Pipeline> MakePipeline(std::span<const SpecCall> calls, const Cod
       (pipeline.codec->id() != CodecId::kIdentity || pipeline.control.method != ControlMethod::kNone)) {
     return SpecError(strategy->column,
                      fmt::format("dense sends float32 as it is and takes no codec and no error control, not {}",
-                                 codec != nullptr ? codec->ToString() : control->ToString()));
+                                 (codec != nullptr     ? codec
+                                  : entropy != nullptr ? entropy
+                                                       : control)
+                                     ->ToString()));
   }
   if (control == nullptr) pipeline.control = DefaultControl(pipeline.codec->traits(Shape::Flat(1 << 20)));
   return pipeline;

@@ -21,7 +21,8 @@ namespace {
 
 constexpr const char* kDefaultSpecs =
     "sign,topk(ratio=0.01),topk(ratio=0.001),quantize(bits=8),quantize(bits=4),"
-    "quantize(bits=4, rounding=stochastic),cast(to=bf16),cast(to=fp16),randk(ratio=0.01),natural,lowrank(rank=4)";
+    "quantize(bits=4, rounding=stochastic),cast(to=bf16),cast(to=fp16),randk(ratio=0.01),natural,lowrank(rank=4),"
+    "composite(topk(ratio=0.005), quantize(bits=2)),entropy(cast(to=bf16)),entropy(identity)";
 
 struct Raw {
   std::vector<std::string> specs, inputs;
