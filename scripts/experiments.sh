@@ -106,14 +106,14 @@ experiment_logistic() {  # logistic regression, one class of Fashion-MNIST a ran
 
 # 1-bit Adam and its relatives against Adam at equal steps; they freeze after 25 %, the papers' rule of thumb being 15 to 25.
 onebit_methods() {  # title, learning rate of LAMB
-  local freeze=$((steps / 4)) b=beta2=0.99 spec=sign+ef+scatter
+  local freeze=$((steps / 4)) b=beta2=0.99
   method "Adam" --optimizer "adamw($b)" --spec dense
-  method "1-bit Adam" --optimizer "onebit-adam($b, freeze_step=$freeze)" --spec "$spec"
-  method "1-bit Adam, auto" --optimizer "onebit-adam($b, freeze_step=auto)" --spec "$spec"
-  method "0/1 Adam" --spec "$spec" \
+  method "1-bit Adam" --optimizer "onebit-adam($b, freeze_step=$freeze)"
+  method "1-bit Adam, auto" --optimizer "onebit-adam($b, freeze_step=auto)"
+  method "0/1 Adam" \
     --optimizer "zero-one-adam($b, var_freeze_step=$freeze, kappa=4, local_step_scaler=$freeze, local_step_clipper=4)"
   rate=$2 method "LAMB" --optimizer "lamb($b)" --spec dense
-  rate=$2 method "1-bit LAMB" --optimizer "onebit-lamb($b, freeze_step=$freeze)" --spec "$spec"
+  rate=$2 method "1-bit LAMB" --optimizer "onebit-lamb($b, freeze_step=$freeze)"
   table test_loss,test_accuracy,wire_bytes,last_step_wire_bytes --against Adam
   plot --x wire_bytes --y loss --log-x --title "$1, 4 ranks"
 }
