@@ -23,11 +23,12 @@ struct Family {
   bool integer;            // levels are all integers; else a factor of two apart
   double least, most;      // any level
   double span;             // default
+  int64_t window;          // default: low-rank is measured on gradients alone, whose noise only a longer mean takes out
 };
 constexpr Family kFamilies[] = {
-    {.codec = "quantize", .level = "bits", .integer = true, .least = 1, .most = kMostBits, .span = 8},
-    {.codec = "topk", .level = "ratio", .integer = false, .least = 0, .most = 1, .span = 8},
-    {.codec = "lowrank", .level = "rank", .integer = true, .least = 1, .most = 1 << 16, .span = 2},
+    {.codec = "quantize", .level = "bits", .integer = true, .least = 1, .most = kMostBits, .span = 8, .window = 10},
+    {.codec = "topk", .level = "ratio", .integer = false, .least = 0, .most = 1, .span = 8, .window = 10},
+    {.codec = "lowrank", .level = "rank", .integer = true, .least = 1, .most = 1 << 16, .span = 2, .window = 50},
 };
 
 constexpr std::string_view kObjectives[] = {"bytes", "time", "evolution"};
@@ -105,7 +106,7 @@ const AdaptiveInfo& GetAdaptiveInfo() {
            "what is least: bytes, estimated time, or (at equal bytes) the whole gradient's error"},
           {"every", "1..", "1000", "steps between plans"},
           {"warmup", "1..", "every", "steps under the uniform setting before the first"},
-          {"window", "1..", "10", "steps before a plan whose messages are averaged"},
+          {"window", "1..", "10, lowrank 50", "steps before a plan whose messages are averaged"},
           {"alpha", "number in (0, 100]", "1", "times the budget"},
           {"error", "l2|squared", "l2", "of a layer, as it is summed"},
           {"span", "number in [1, 1000]", "8, lowrank 2", "levels from uniform / span to uniform * span"},
@@ -136,7 +137,7 @@ absl::StatusOr<AdaptiveSpec> ParseAdaptive(const SpecCall& call, const CodecRegi
   spec.span = arguments.Number("span", family == nullptr ? 8 : family->span, 1, 1000);
   spec.every = arguments.Integer("every", 1000, 1, kMostSteps);
   spec.warmup = arguments.Integer("warmup", static_cast<int64_t>(spec.every), 1, kMostSteps);
-  spec.window = arguments.Integer("window", 10, 1, kMostSteps);
+  spec.window = arguments.Integer("window", family == nullptr ? 10 : family->window, 1, kMostSteps);
   LACONIC_RETURN_IF_ERROR(arguments.Finish());
   if (family == nullptr) {
     return SpecError(family_call == nullptr ? call.column : family_call->column,

@@ -87,7 +87,12 @@ bool Replanner::measures_speed() const {
 void Replanner::Observe(uint64_t step, float error_scale) {
   if (!InWindow(step)) return;
   for (Layer& layer : layers_) {
-    const Message message = layer.slot->control.Prepare(layer.slot->gradient, error_scale);
+    // Where ranks' messages are summed before they are decoded, each rank's error is a random walk along what its
+    // gradients differ from the others' (docs/algorithms.md, section 4): noise that the sum cancels and that would
+    // drown what the layers have in common. There the gradient alone counts.
+    const bool summed = layer.strategy == StrategyKind::kLinear;
+    const Message message =
+        summed ? Message(layer.slot->gradient) : layer.slot->control.Prepare(layer.slot->gradient, error_scale);
     for (size_t first = 0; first < layer.window.size(); first += kRun) {
       const size_t count = std::min(kRun, layer.window.size() - first);
       const std::span<float> run = std::span(message_).first(count);

@@ -495,6 +495,28 @@ TEST(LowRankSession, LoadOfAnotherShapeOrOfNonFiniteValues_IsRefusedAndChangesNo
   EXPECT_EQ(WarmStart(session), before);
 }
 
+TEST(LowRankSession, TakeOver_FromAnotherRank_KeepsTheColumnsThatFitAndItsOwnBeyond) {
+  const std::vector<float> x = Random(20 * 10, 1);
+  LowRankSession two(20, 10, 2, kInit);
+  StepAlone(two, x, 0);
+  const std::vector<float> warm = WarmStart(two);
+  StateArchive archive;
+  StateWriter writer(&archive);
+  two.Save(writer);
+  LowRankSession one(20, 10, 1, kInit), three(20, 10, 3, kInit);
+  const std::vector<float> drawn = WarmStart(three);
+  ASSERT_EQ(one.TakeOver(StateReader(&archive)), absl::OkStatus());
+  ASSERT_EQ(three.TakeOver(StateReader(&archive)), absl::OkStatus());
+  EXPECT_EQ(WarmStart(one), std::vector<float>(warm.begin(), warm.begin() + 10));
+  std::vector<float> extended = warm;
+  extended.insert(extended.end(), drawn.begin() + 20, drawn.end());
+  EXPECT_EQ(WarmStart(three), extended);
+  StateArchive other;
+  StateWriter other_writer(&other);
+  LowRankSession(20, 11, 2, kInit).Save(other_writer);
+  EXPECT_EQ(three.TakeOver(StateReader(&other)).code(), absl::StatusCode::kDataLoss);  // 22 floats are no columns of 10
+}
+
 TEST(LowRankSession, CallsOutOfOrder_AreRefused) {
   LowRankSession session(20, 10, 2, kInit);
   const std::vector<float> x(200, 1.0f);

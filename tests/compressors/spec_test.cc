@@ -103,6 +103,16 @@ TEST(ParseSpec, ExponentWithPlus_IsOneNumberInsideParentheses) {
   EXPECT_THAT(ErrorOf("a(b+c)"), HasSubstr("spec column 4: expected ',' or ')' in the arguments of a, found '+'"));
 }
 
+TEST(ParseSpec, ColonWithinAWord_IsPartOfItInsideParenthesesOnly) {
+  const auto rules = ParseSpec("adaptive(budget=uniform:4)");
+  ASSERT_TRUE(rules.ok()) << rules.status();
+  EXPECT_EQ(rules->front().pattern, "*");
+  EXPECT_EQ(rules->front().pipeline[0].arguments[0].value.name, "uniform:4");
+  EXPECT_EQ(Canonical("a:b( c = d:e )"), "a: b(c=d:e)");
+  EXPECT_THAT(ErrorOf("a(b=c:)"), HasSubstr("spec column 6"));
+  EXPECT_THAT(ErrorOf("a(:c)"), HasSubstr("spec column 3"));
+}
+
 TEST(ParseSpec, Mistake_NamesColumnAndWhatWasExpected) {
   EXPECT_EQ(ErrorOf(""), "spec column 1: expected a name, found the end");
   EXPECT_EQ(ErrorOf("a+"), "spec column 3: expected a name, found the end");
