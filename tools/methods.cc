@@ -5,6 +5,7 @@
 
 #include "fmt/format.h"
 #include "laconic/comm/collectives/pipeline.h"
+#include "laconic/compressors/adaptive.h"
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/optim/distributed_optimizer.h"
 #include "nlohmann/json.hpp"
@@ -76,7 +77,11 @@ std::vector<Table> Tables() {
   for (const OptimizerInfo& info : OptimizerTable()) {
     optimizers.rows.push_back({info.name, info.summary, Keys(info.parameters), info.travels, info.keeps, info.source});
   }
-  return {codecs, controls, strategies, optimizers};
+  const AdaptiveInfo& adaptive = GetAdaptiveInfo();
+  const Table policies{"Layer policies",
+                       {"in a codec's place", "what it does", "keys [default]", "source"},
+                       {{adaptive.name, adaptive.summary, Keys(adaptive.parameters), adaptive.source}}};
+  return {codecs, policies, controls, strategies, optimizers};
 }
 
 std::string Escaped(std::string cell) {

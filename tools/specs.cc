@@ -6,12 +6,12 @@
 
 namespace laconic::tools {
 
-absl::Status RefuseAdaptive(const Pipeline& pipeline, std::string_view use) {
+absl::Status RefuseAdaptive(const Pipeline& pipeline) {
   if (!pipeline.adaptive) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      fmt::format("adaptive(...) chooses its codecs from gradients while training, so there is nothing to {} yet: name "
-                  "one of them, such as that of its uniform setting, {}",
-                  use, pipeline.codec->ToString()));
+      fmt::format("adaptive(...) chooses its codecs from gradients while training: name one of them here, such as that "
+                  "of its uniform setting, {}",
+                  pipeline.codec->ToString()));
 }
 
 absl::StatusOr<Pipeline> ParsePipeline(const std::string& spec) {
@@ -21,7 +21,7 @@ absl::StatusOr<Pipeline> ParsePipeline(const std::string& spec) {
       return absl::InvalidArgumentError("one pipeline is wanted here, not rules by tensor name");
     }
     LACONIC_ASSIGN_OR_RETURN(Pipeline pipeline, MakePipeline(rules[0].pipeline, CodecRegistry::BuiltIn()));
-    LACONIC_RETURN_IF_ERROR(RefuseAdaptive(pipeline, "measure"));
+    LACONIC_RETURN_IF_ERROR(RefuseAdaptive(pipeline));
     return pipeline;
   }();
   return parsed.ok() ? parsed : Annotate(parsed.status(), fmt::format("\"{}\"", spec));

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,8 +11,8 @@
 
 namespace laconic::tools {
 
-// InvalidArgument for adaptive(...), whose codecs are chosen from a training run's gradients: `use` says what for.
-absl::Status RefuseAdaptive(const Pipeline& pipeline, std::string_view use);
+// InvalidArgument for adaptive(...), whose codecs are chosen from a training run's gradients.
+absl::Status RefuseAdaptive(const Pipeline& pipeline);
 
 // One pipeline, for any tensor. InvalidArgument, quoting the spec, for bad specs, rules by tensor
 // name, and adaptive(...).

@@ -24,6 +24,10 @@ expect 2 '--minbytes 4096 and --maxbytes 1024' -- bench allreduce -b 4K -e 1K
 expect 2 '--backend mpi needs a launcher' -- bench allreduce --backend mpi
 expect 2 'takes strategy gather' -- bench allgather --spec sign+ef+scatter
 expect 2 'diana needs an unbiased codec' -- codec eval --spec 'topk(ratio=0.5)+diana' --input "$work/x.f32"
+adaptive='adaptive(family=topk, budget=uniform:0.1)+ef'
+expect 2 'name one of them here, such as that of its uniform setting, topk\(ratio=0.1' -- bench allreduce --spec "$adaptive"
+expect 2 'chooses its codecs from gradients' -- codec encode --spec "$adaptive" --input "$work/x.f32" --output "$work/y"
+expect 2 'chooses its codecs from gradients' -- plan --elements 1M --ranks 2 --link 1Gbit --spec "$adaptive"
 expect 2 '--shape 3x3 has 9 elements, the input has 4' -- codec eval --spec sign --input "$work/x.f32" --shape 3x3
 expect 2 'is not a shape such as 4096x1024' -- codec eval --spec sign --input "$work/x.f32" --shape 2xq
 

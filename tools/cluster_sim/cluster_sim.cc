@@ -104,6 +104,7 @@ absl::StatusOr<Outcome> RunMpi(const Options& options, int rank) {
 absl::StatusOr<Outcome> RunStrategy(const Options& options, Communicator& comm) {
   LACONIC_ASSIGN_OR_RETURN(const std::vector<SpecRule> rules, ParseSpec(options.spec));
   LACONIC_ASSIGN_OR_RETURN(Pipeline pipeline, MakePipeline(rules.front().pipeline, CodecRegistry::BuiltIn()));
+  if (pipeline.adaptive) return absl::InvalidArgumentError("adaptive(...) chooses codecs while training: name one");
   if (!pipeline.dense()) {
     LACONIC_ASSIGN_OR_RETURN(const CodecRates rates, ReadRates(options.speeds, *pipeline.codec));
     pipeline.codec = MakeTimedCodec(pipeline.codec, rates, Spend);

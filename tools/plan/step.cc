@@ -12,6 +12,7 @@
 #include "laconic/compressors/spec.h"
 #include "optim/bucket_plan.h"
 #include "optim/tensor_rules.h"
+#include "tools/specs.h"
 
 namespace laconic::tools {
 namespace {
@@ -120,7 +121,7 @@ absl::StatusOr<SpecOutline> SpecOutline::Create(const ModelTensors& model, const
   outline.spec_ = spec;
   for (const BucketTensors& tensors : PlanBuckets(planned, setting.bucket_bytes)) {
     const TensorRule& rule = rules[tensors.front()];
-    LACONIC_RETURN_IF_ERROR(RefuseAdaptive(*rule.pipeline, "plan"));
+    LACONIC_RETURN_IF_ERROR(RefuseAdaptive(*rule.pipeline));
     std::vector<Shape> shapes;
     for (size_t tensor : tensors) shapes.push_back(model.tensors[tensor].shape);
     CodecFigures codec;
