@@ -97,7 +97,7 @@ Traits Composite::traits(const Shape& shape) const {
 
 absl::Status Composite::Supports(const Shape& shape) const {
   for (size_t j = 0; j < stages_.size(); ++j) {
-    LACONIC_RETURN_IF_ERROR(Annotate(stages_[j]->Supports(shape), NameOf(j)));
+    if (const absl::Status status = stages_[j]->Supports(shape); !status.ok()) return Annotate(status, NameOf(j));
   }
   return absl::OkStatus();
 }

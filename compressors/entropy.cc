@@ -92,13 +92,14 @@ std::optional<size_t> Entropy::ShortenNumbers(std::span<const std::byte> inner, 
   const Cut cut = CutNumbers(*inner_, inner.size(), shape);
   const ScratchLease coded(MaxEncodedBytes(cut.format, cut.count));
   const size_t coded_bytes = EncodeNumbers(cut.format, inner.subspan(cut.begin, cut.bytes), coded.bytes());
+  const size_t length_bytes = HasLength(shape) ? VarintBytes(inner.size()) : 0;
+  if (1 + length_bytes + (inner.size() - cut.bytes) + coded_bytes >= body.size()) return std::nullopt;
   ByteWriter out(body);
   out.Put(kNumbers);
-  if (HasLength(shape)) PutVarint(out, inner.size());
+  if (length_bytes > 0) PutVarint(out, inner.size());
   out.PutBytes(inner.first(cut.begin));
   out.PutBytes(inner.subspan(cut.begin + cut.bytes));
   out.PutBytes(coded.bytes().first(coded_bytes));
-  if (!out.Finish("entropy body").ok() || out.written() == body.size()) return std::nullopt;
   return out.written();
 }
 
