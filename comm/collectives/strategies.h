@@ -44,8 +44,9 @@ absl::Status CheckAllTakePart(std::string_view strategy, std::span<const Gradien
 absl::Status SizeControls(const Pipeline& pipeline, std::span<GradientSlot> bucket,
                           absl::FunctionRef<Shape(const GradientSlot&)> encoded_shape);
 
-// The pipeline, without its lossless stage where that does not pay on a known link between so many ranks.
-Pipeline WithEntropyIfItPays(const Pipeline& pipeline, int ranks, std::span<const GradientSlot> bucket,
+// The pipeline, without its lossless stage where that does not pay on a known link between so many ranks; slots that had
+// the pipeline's codec then have the one without, too.
+Pipeline WithEntropyIfItPays(const Pipeline& pipeline, int ranks, std::span<GradientSlot> bucket,
                              const StrategyOptions& options);
 
 // The slots' directions as one array: GradientSlot says that they lie next to each other.

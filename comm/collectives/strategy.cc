@@ -44,11 +44,16 @@ std::span<float> BucketDirections(std::span<GradientSlot> bucket) {
   return {bucket.front().direction.data(), elements};
 }
 
-Pipeline WithEntropyIfItPays(const Pipeline& pipeline, int ranks, std::span<const GradientSlot> bucket,
+Pipeline WithEntropyIfItPays(const Pipeline& pipeline, int ranks, std::span<GradientSlot> bucket,
                              const StrategyOptions& options) {
   const bool stays =
       !pipeline.has_entropy() || !options.link_known || EntropyPays(pipeline, ShapesOf(bucket), ranks, options.link);
-  return stays ? pipeline : pipeline.WithoutEntropy();
+  if (stays) return pipeline;
+  Pipeline without = pipeline.WithoutEntropy();
+  for (GradientSlot& slot : bucket) {
+    if (slot.codec == pipeline.codec) slot.codec = without.codec;
+  }
+  return without;
 }
 
 absl::StatusOr<std::unique_ptr<AllreduceStrategy>> MakeStrategy(const Pipeline& pipeline, Communicator& comm,
