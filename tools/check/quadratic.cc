@@ -77,8 +77,9 @@ Descent Descend(const Quadratic& problem, const Compressor& codec, const Control
   const size_t count = problem.shape.elements();
   constexpr int kRanks = Quadratic::kRanks;
   constexpr double kRate = 0.01;
-  // Momentum that adds up takes every gradient 1/(1 - m) times.
-  const double rate = control.momentum.masked ? kRate * (1 - control.momentum.keep) : kRate;
+  // Momentum that adds up takes every gradient 1/(1 - m) times, unless all of it is sent, and so cleared, at once.
+  const bool adds_up = control.momentum.masked && codec.traits(problem.shape).delta != 1.0;
+  const double rate = adds_up ? kRate * (1 - control.momentum.keep) : kRate;
   constexpr int kSteps = 3000;
   std::vector<Worker> workers;
   for (int rank = 0; rank < kRanks; ++rank) workers.emplace_back(codec, problem.shape, control, rank);
