@@ -188,20 +188,30 @@ experiment_distortion() {  # TurboQuant's error a bit against its bounds, on nor
   plot --x bits --y distortion --log-y --title "Distortion a bit" --x-title "bits" --y-title "|C(x) - x|² / |x|²"
 }
 
-experiment_layers() {  # L-GreCo: each layer its own setting of a codec, against one for all
-  begin "perceptron of four layers on Fashion-MNIST, 4 ranks x 32 samples, error feedback, a plan every 100 steps"
-  local steps=1500 rate=0.05
-  [[ -z $quick ]] || steps=210
-  shared=(--model mlp --hidden 512,256,128 --ranks 4 --batch 32 --optimizer "sgd(momentum=0.9)" --steps "$steps"
+# Each family under one setting for all layers, and under one each.
+layers() {  # title, steps, learning rate, min_bytes, options of the model...
+  local title=$1 steps=$2 rate=$3 smallest=$4
+  shift 4
+  local every=100
+  [[ -z $quick ]] || steps=30 every=10
+  shared=("$@" --ranks 4 --batch 32 --optimizer "sgd(momentum=0.9)" --steps "$steps" --min-bytes "$smallest"
     --schedule "step(every=$((steps * 7 / 10)), factor=0.1)")
   method "quantize uniform" --spec "quantize(bits=4, block=128)+ef+gather"
-  method "quantize adaptive" --spec "adaptive(family=quantize(block=128), budget=uniform:4, every=100)+ef+gather"
+  method "quantize adaptive" --spec "adaptive(family=quantize(block=128), budget=uniform:4, every=$every)+ef+gather"
   method "topk uniform" --spec "topk(ratio=0.01)+ef+gather"
-  method "topk adaptive" --spec "adaptive(family=topk, budget=uniform:0.01, every=100)+ef+gather"
+  method "topk adaptive" --spec "adaptive(family=topk, budget=uniform:0.01, every=$every)+ef+gather"
   method "lowrank uniform" --spec "lowrank(rank=4)+ef+linear"
-  method "lowrank adaptive" --spec "adaptive(family=lowrank, budget=uniform:4, every=100)+ef+linear"
+  method "lowrank adaptive" --spec "adaptive(family=lowrank, budget=uniform:4, every=$every)+ef+linear"
   table test_accuracy,wire_bytes
-  plot --x wire_bytes --y loss --log-y --title "One setting for all layers, and one each" --y-title "training loss"
+  plot --x wire_bytes --y loss --log-y --title "One setting for all layers, and one each: $title" --y-title "training loss"
+}
+experiment_layers() {  # L-GreCo: each layer its own setting of a codec, against one for all; perceptron
+  begin "perceptron of four layers on Fashion-MNIST, 4 ranks x 32 samples, error feedback, a plan every 100 steps"
+  layers "perceptron" 1500 0.05 2K --model mlp --hidden 512,256,128
+}
+experiment_layers_cnn() {  # the same on a convolutional network
+  begin "CNN on Fashion-MNIST, 4 ranks x 32 samples, error feedback, a plan every 100 steps"
+  layers "CNN" 1000 0.05 1K --model cnn
 }
 
 for name in "${names[@]}"; do
