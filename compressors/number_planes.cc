@@ -9,11 +9,8 @@ namespace {
 // One format each: the number as an unsigned integer, its symbol, its 8 raw bits, its 16 raw bits.
 struct Bytes {
   using Number = uint8_t;
-  static constexpr bool kHasUpper = false, kHasLower = false;
+  static constexpr bool kHasUpper = false;
   static uint8_t Symbol(uint8_t value) { return value; }
-  static uint8_t Upper(uint8_t) { return 0; }
-  static uint16_t Lower(uint8_t) { return 0; }
-  static uint8_t Join(uint8_t symbol, uint8_t, uint16_t) { return symbol; }
 };
 struct Bf16 {
   using Number = uint16_t;
