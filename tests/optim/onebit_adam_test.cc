@@ -90,7 +90,7 @@ TEST(OneBitAdam, ParametersWithoutAGradient_StayZeroThroughAThousandCompressedSt
                                     {"plain", "sign(scale=rms)+ef+scatter"},
                                     {"plain", "sign(zeros=plus)+ef+scatter"}}) {
     const std::string text = fmt::format("onebit-adam(freeze_step=300, space={})", space);
-    OnRanks(4, [&](Communicator& comm) -> absl::Status {
+    OnRanks(4, [&, spec = spec](Communicator& comm) -> absl::Status {
       std::vector<float> w(kElements), gradient(kElements);
       const std::vector<Parameter> parameters = {{"w", Shape({kElements}), w, gradient}};
       LACONIC_ASSIGN_OR_RETURN(

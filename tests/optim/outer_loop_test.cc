@@ -1,7 +1,6 @@
 // Local SGD, DiLoCo and SparseLoCo: rounds by hand, ranks equal after each, resumed bit for bit inside one.
 #include <cmath>
 #include <limits>
-#include <mutex>
 
 #include "laconic/optim/distributed_optimizer.h"
 #include "tests/base/matchers.h"
@@ -101,7 +100,7 @@ const char* const kLoops[][2] = {
 TEST(OuterLoop, RoundsUnderCompression_LeaveAllRanksEqual) {
   for (const auto& [optimizer, spec] : kLoops) {
     std::vector<std::vector<float>> weights(3);
-    OnRanks(3, [&](Communicator& comm) -> absl::Status {
+    OnRanks(3, [&, optimizer = optimizer, spec = spec](Communicator& comm) -> absl::Status {
       ToyTrainer trainer(comm.rank());
       LACONIC_ASSIGN_OR_RETURN(
           auto loop, DistributedOptimizer::Create(&comm, trainer.parameters, optimizer, spec, SmallTensors()));
@@ -115,10 +114,9 @@ TEST(OuterLoop, RoundsUnderCompression_LeaveAllRanksEqual) {
 
 TEST(OuterLoop, ResumedInsideARound_GoesOnBitForBit) {
   for (const auto& [optimizer, spec] : kLoops) {
-    OnRanks(2, [&](Communicator& comm) -> absl::Status {
+    OnRanks(2, [&, optimizer = optimizer, spec = spec](Communicator& comm) -> absl::Status {
       ToyTrainer whole(comm.rank()), resumed(comm.rank());
       StateArchive saved;
-      std::mutex mutex;
       LACONIC_ASSIGN_OR_RETURN(auto first,
                                DistributedOptimizer::Create(&comm, whole.parameters, optimizer, spec, SmallTensors()));
       for (uint64_t t = 0; t < 14; ++t) {
