@@ -15,11 +15,7 @@
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "optim/adam_parameters.h"
-#include "optim/adam_step.h"
-#include "optim/freeze_rule.h"
-#include "optim/momentum_message.h"
-#include "optim/phased_sync.h"
-#include "optim/weights_state.h"
+#include "optim/frozen_variance.h"
 
 namespace laconic {
 namespace {
@@ -36,117 +32,31 @@ struct OneBitAdamOptions {
   }
 };
 
-class OneBitAdam final : public DistributedOptimizer {
+class OneBitAdam final : public FrozenVarianceOptimizer {
  public:
   OneBitAdam(const OneBitAdamOptions& options, std::unique_ptr<PhasedSync> sync)
-      : options_(options), freeze_(options.freeze), sync_(std::move(sync)) {
-    for (const Parameter& parameter : sync_->parameters()) {
-      first_.emplace_back(parameter.shape.elements());
-      second_.emplace_back(parameter.shape.elements());
-    }
-  }
-
-  void Begin(const StepContext& step) override {
-    if (frozen()) {
-      sync_->Begin(step, PhasedSync::Travels::kBuffers, "compressed");
-    } else {
-      sync_->Begin(step, PhasedSync::Travels::kGradients, "warm-up");
-    }
-  }
-  void MarkReady(TensorId id) override {
-    sync_->MarkReady(id, [this](TensorId ready) { FillCandidate(ready); });
-  }
-  absl::Status Finish() override {
-    LACONIC_RETURN_IF_ERROR(sync_->Finish([this](TensorId ready) { FillCandidate(ready); }));
-    if (report().skipped) return absl::OkStatus();
-    ++steps_;
-    frozen() ? MoveAlongMomentum() : MoveAlongGradient();
-    return absl::OkStatus();
-  }
-
-  const StepReport& report() const override { return sync_->report(); }
-  std::string Describe() const override {
-    return fmt::format("optimizer {}\n{}\n{}", options_.ToString(),
-                       frozen() ? fmt::format("compressed since step {}", frozen_at_) : "in warm-up",
-                       sync_->Describe());
-  }
-
-  void Save(StateWriter& out) const override {
-    SaveWeights(sync_->parameters(), out);
-    StateWriter optimizer = out.Scope("optimizer");
-    optimizer.U64("steps", steps_);
-    optimizer.U64("frozen_at", frozen_at_);
-    StateWriter freeze = optimizer.Scope("freeze");
-    freeze_.Save(freeze);
-    SaveFloats(sync_->parameters(), "first_moment", first_, optimizer);
-    SaveFloats(sync_->parameters(), "second_moment", second_, optimizer);
-    StateWriter sync = out.Scope("sync");
-    sync_->Save(sync);
-  }
-  absl::Status Load(std::span<const StateReader> by_rank, ReshardRule rule) override {
-    LACONIC_RETURN_IF_ERROR(sync_->Load(Scopes(by_rank, "sync"), rule));
-    // All of the rest is equal on all ranks.
-    LACONIC_RETURN_IF_ERROR(LoadWeights(by_rank.front(), sync_->parameters()));
-    const StateReader optimizer = by_rank.front().Scope("optimizer");
-    LACONIC_ASSIGN_OR_RETURN(steps_, optimizer.U64("steps"));
-    LACONIC_ASSIGN_OR_RETURN(frozen_at_, optimizer.U64("frozen_at"));
-    LACONIC_RETURN_IF_ERROR(freeze_.Load(optimizer.Scope("freeze")));
-    LACONIC_RETURN_IF_ERROR(LoadFloats(optimizer, "first_moment", sync_->parameters(), first_));
-    return LoadFloats(optimizer, "second_moment", sync_->parameters(), second_);
-  }
+      : FrozenVarianceOptimizer({.adam = options.adam,
+                                 .form = options.form,
+                                 .space = options.space,
+                                 .freeze = options.freeze,
+                                 .text = options.ToString()},
+                                std::move(sync)) {}
 
  private:
-  bool frozen() const { return frozen_at_ > 0; }
-
-  // What this rank would make of the momentum; m itself moves only when the step has succeeded on all ranks.
-  void FillCandidate(TensorId id) {
-    internal::FillMomentum(options_.space, options_.adam, FrozenCorrection(), sync_->parameters()[Index(id)].gradient,
-                           first_[Index(id)], second_[Index(id)], sync_->buffer(id));
+  void MoveAlongGradient(TensorId id, const internal::AdamCorrection& correction) override {
+    internal::AdamStep(adam(), correction, sync().step().learning_rate, sync().direction(id), first(id), second(id),
+                       parameters()[Index(id)].weights);
   }
 
-  // After the freeze.
-  internal::AdamCorrection FrozenCorrection() const {
-    return internal::AdamCorrection::After(options_.form, options_.adam, steps_, frozen_at_);
-  }
-
-  void MoveAlongGradient() {
-    const auto correction = internal::AdamCorrection::After(options_.form, options_.adam, steps_, steps_);
-    for (uint32_t t = 0; t < sync_->tensors(); ++t) {
-      internal::AdamStep(options_.adam, correction, sync_->step().learning_rate, sync_->direction(TensorId{t}),
-                         first_[t], second_[t], sync_->parameters()[t].weights);
-    }
-    double norm = 0;
-    if (freeze_.automatic()) {
-      for (const AlignedVector<float>& second : second_) {
-        for (const float v : second) norm += v;
-      }
-    }
-    if (freeze_.Freezes(steps_, norm * correction.second, sync_->step().learning_rate)) frozen_at_ = steps_;
-  }
-
-  void MoveAlongMomentum() {
-    const auto correction = FrozenCorrection();
-    const float rate = static_cast<float>(sync_->step().learning_rate);
-    for (uint32_t t = 0; t < sync_->tensors(); ++t) {
-      const std::span<const float> mean = sync_->direction(TensorId{t});
-      const std::span<float> m = first_[t];
-      const std::span<const float> v = second_[t];
-      const std::span<float> w = sync_->parameters()[t].weights;
-      for (size_t i = 0; i < w.size(); ++i) {
-        const float denominator = internal::Denominator(v[i], correction, options_.adam.epsilon);
-        m[i] = internal::TakeMomentum(options_.space, mean[i], v[i], denominator);
-        w[i] -= rate *
-                (internal::Adaptive(m[i], v[i], correction, options_.adam.epsilon) + options_.adam.weight_decay * w[i]);
-      }
+  void MoveAlongMomentum(TensorId id, const internal::AdamCorrection& frozen) override {
+    const float rate = static_cast<float>(sync().step().learning_rate);
+    const std::span<const float> mean = sync().direction(id), v = second(id);
+    const std::span<float> m = first(id), w = parameters()[Index(id)].weights;
+    for (size_t i = 0; i < w.size(); ++i) {
+      m[i] = TakeMomentum(mean[i], v[i], frozen);
+      w[i] -= rate * (internal::Adaptive(m[i], v[i], frozen, adam().epsilon) + adam().weight_decay * w[i]);
     }
   }
-
-  const OneBitAdamOptions options_;
-  FreezeRule freeze_;
-  std::unique_ptr<PhasedSync> sync_;
-  std::vector<AlignedVector<float>> first_, second_;  // by TensorId
-  uint64_t steps_ = 0;                                // made, so a skipped step does not count
-  uint64_t frozen_at_ = 0;                            // F; 0: not yet
 };
 
 }  // namespace

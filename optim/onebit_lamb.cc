@@ -21,10 +21,8 @@
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "optim/adam_parameters.h"
-#include "optim/freeze_rule.h"
+#include "optim/frozen_variance.h"
 #include "optim/lamb_step.h"
-#include "optim/momentum_message.h"
-#include "optim/phased_sync.h"
 #include "optim/weights_state.h"
 
 namespace laconic {
@@ -44,47 +42,19 @@ struct OneBitLambOptions {
 
 constexpr double kLeastFactor = 0.5, kLargestFactor = 4, kFactorChange = 0.1;
 
-class OneBitLamb final : public DistributedOptimizer {
+class OneBitLamb final : public FrozenVarianceOptimizer {
  public:
   OneBitLamb(const OneBitLambOptions& options, std::unique_ptr<PhasedSync> sync)
-      : options_(options), freeze_(options.freeze), sync_(std::move(sync)) {
-    for (const Parameter& parameter : sync_->parameters()) {
-      for (auto* state : {&first_, &second_, &fresh_}) state->emplace_back(parameter.shape.elements());
-      ratios_.push_back({});
-    }
+      : FrozenVarianceOptimizer({.adam = options.lamb.adam,
+                                 .form = options.lamb.form,
+                                 .space = options.space,
+                                 .freeze = options.freeze,
+                                 .text = options.ToString()},
+                                std::move(sync)),
+        options_(options),
+        ratios_(parameters().size()) {
+    for (const Parameter& parameter : parameters()) fresh_.emplace_back(parameter.shape.elements());
   }
-
-  void Begin(const StepContext& step) override {
-    if (frozen()) {
-      sync_->Begin(step, PhasedSync::Travels::kBuffers, "compressed");
-    } else {
-      sync_->Begin(step, PhasedSync::Travels::kGradients, "warm-up");
-    }
-  }
-  void MarkReady(TensorId id) override {
-    sync_->MarkReady(id, [this](TensorId ready) { FillCandidate(ready); });
-  }
-  absl::Status Finish() override {
-    LACONIC_RETURN_IF_ERROR(sync_->Finish([this](TensorId ready) { FillCandidate(ready); }));
-    if (report().skipped) return absl::OkStatus();
-    ++steps_;
-    if (frozen()) {
-      for (uint32_t t = 0; t < sync_->tensors(); ++t) MoveAlongMomentum(t);
-    } else {
-      MoveAlongGradient();
-    }
-    return absl::OkStatus();
-  }
-
-  const StepReport& report() const override { return sync_->report(); }
-  std::string Describe() const override {
-    return fmt::format("optimizer {}\n{}\n{}", options_.ToString(),
-                       frozen() ? fmt::format("compressed since step {}", frozen_at_) : "in warm-up",
-                       sync_->Describe());
-  }
-
-  void Save(StateWriter& out) const override;
-  absl::Status Load(std::span<const StateReader> by_rank, ReshardRule rule) override;
 
  private:
   struct Ratio {
@@ -92,58 +62,40 @@ class OneBitLamb final : public DistributedOptimizer {
     double factor = 1;  // f of the last compressed step
   };
 
-  bool frozen() const { return frozen_at_ > 0; }
-  const AdamWOptions& adam() const { return options_.lamb.adam; }
-
-  void FillCandidate(TensorId id) {
-    internal::FillMomentum(options_.space, adam(), FrozenCorrection(), sync_->parameters()[Index(id)].gradient,
-                           first_[Index(id)], second_[Index(id)], sync_->buffer(id));
+  void MoveAlongGradient(TensorId id, const internal::AdamCorrection& correction) override {
+    const float trust = internal::LambStep(options_.lamb, correction, sync().step().learning_rate, sync().direction(id),
+                                           first(id), second(id), sync().buffer(id), parameters()[Index(id)].weights);
+    double& mean = ratios_[Index(id)].mean;
+    mean = options_.ratio_beta * mean + (1 - options_.ratio_beta) * trust;
   }
 
-  // After the freeze.
-  internal::AdamCorrection FrozenCorrection() const {
-    return internal::AdamCorrection::After(options_.lamb.form, adam(), steps_, frozen_at_);
-  }
-
-  void MoveAlongGradient() {
-    const auto correction = internal::AdamCorrection::After(options_.lamb.form, adam(), steps_, steps_);
-    double norm = 0;
-    for (uint32_t t = 0; t < sync_->tensors(); ++t) {
-      const float trust =
-          internal::LambStep(options_.lamb, correction, sync_->step().learning_rate, sync_->direction(TensorId{t}),
-                             first_[t], second_[t], sync_->buffer(TensorId{t}), sync_->parameters()[t].weights);
-      ratios_[t].mean = options_.ratio_beta * ratios_[t].mean + (1 - options_.ratio_beta) * trust;
-      if (!freeze_.automatic()) continue;
-      for (const float v : second_[t]) norm += v;
+  void OnFreeze() override {
+    for (uint32_t t = 0; t < fresh_.size(); ++t) {
+      const std::span<const float> v = second(TensorId{t});
+      std::copy(v.begin(), v.end(), fresh_[t].begin());
     }
-    if (!freeze_.Freezes(steps_, norm * correction.second, sync_->step().learning_rate)) return;
-    frozen_at_ = steps_;
-    for (uint32_t t = 0; t < sync_->tensors(); ++t) std::copy(second_[t].begin(), second_[t].end(), fresh_[t].begin());
   }
 
-  void MoveAlongMomentum(uint32_t t) {
-    const auto frozen = FrozenCorrection();
-    const auto current = internal::AdamCorrection::After(options_.lamb.form, adam(), steps_, steps_);
-    const std::span<const float> mean = sync_->direction(TensorId{t});
-    const std::span<float> update = sync_->buffer(TensorId{t});  // its message has been sent
-    const std::span<float> w = sync_->parameters()[t].weights;
+  void MoveAlongMomentum(TensorId id, const internal::AdamCorrection& frozen) override {
+    const auto current = internal::AdamCorrection::After(options_.lamb.form, adam(), steps(), steps());
+    const std::span<const float> mean = sync().direction(id), v = second(id);
+    const std::span<float> m = first(id), fresh = fresh_[Index(id)], w = parameters()[Index(id)].weights;
+    const std::span<float> update = sync().buffer(id);  // its message has been sent
     double step_norm2 = 0, update_norm2 = 0, largest = 0;
     for (size_t i = 0; i < w.size(); ++i) {
-      const float v = second_[t][i];
-      const float denominator = internal::Denominator(v, frozen, adam().epsilon);
-      const float m = internal::TakeMomentum(options_.space, mean[i], v, denominator);
-      const float gradient = v > 0 ? (m - adam().beta1 * first_[t][i]) / (1 - adam().beta1) : 0;
-      first_[t][i] = m;
-      fresh_[t][i] = internal::SecondMoment(adam().beta2, fresh_[t][i], gradient);
-      const float step = internal::Adaptive(m, v, frozen, adam().epsilon);
+      const float next = TakeMomentum(mean[i], v[i], frozen);
+      const float gradient = v[i] > 0 ? (next - adam().beta1 * m[i]) / (1 - adam().beta1) : 0;
+      m[i] = next;
+      fresh[i] = internal::SecondMoment(adam().beta2, fresh[i], gradient);
+      const float step = internal::Adaptive(next, v[i], frozen, adam().epsilon);
       update[i] = step + adam().weight_decay * w[i];
       step_norm2 += static_cast<double>(step) * step;
       update_norm2 += static_cast<double>(update[i]) * update[i];
-      largest = std::max(
-          largest, static_cast<double>(denominator) / internal::Denominator(fresh_[t][i], current, adam().epsilon));
+      largest = std::max(largest, static_cast<double>(internal::Denominator(v[i], frozen, adam().epsilon)) /
+                                      internal::Denominator(fresh[i], current, adam().epsilon));
     }
-    const float rate =
-        static_cast<float>(sync_->step().learning_rate * Trust(ratios_[t], step_norm2, update_norm2, largest));
+    const double trust = Trust(ratios_[Index(id)], step_norm2, update_norm2, largest);
+    const float rate = static_cast<float>(sync().step().learning_rate * trust);
     for (size_t i = 0; i < w.size(); ++i) w[i] -= rate * update[i];
   }
 
@@ -158,59 +110,33 @@ class OneBitLamb final : public DistributedOptimizer {
     ratio.factor = std::clamp(factor, ratio.factor * (1 - kFactorChange), ratio.factor * (1 + kFactorChange));
     const double mean = options_.lamb.form == AdamForm::kPublished
                             ? ratio.mean
-                            : ratio.mean / (1 - internal::IntegerPower(options_.ratio_beta, frozen_at_));
+                            : ratio.mean / (1 - internal::IntegerPower(options_.ratio_beta, frozen_at()));
     return mean * ratio.factor;
   }
 
+  void SaveMore(StateWriter& optimizer) const override {
+    SaveFloats(parameters(), "fresh_second_moment", fresh_, optimizer);
+    for (size_t t = 0; t < ratios_.size(); ++t) {
+      StateWriter scope = optimizer.Scope(parameters()[t].name);
+      scope.U64("ratio", std::bit_cast<uint64_t>(ratios_[t].mean));
+      scope.U64("factor", std::bit_cast<uint64_t>(ratios_[t].factor));
+    }
+  }
+  absl::Status LoadMore(const StateReader& optimizer) override {
+    LACONIC_RETURN_IF_ERROR(LoadFloats(optimizer, "fresh_second_moment", parameters(), fresh_));
+    for (size_t t = 0; t < ratios_.size(); ++t) {
+      const StateReader scope = optimizer.Scope(parameters()[t].name);
+      LACONIC_ASSIGN_OR_RETURN(const uint64_t mean, scope.U64("ratio"));
+      LACONIC_ASSIGN_OR_RETURN(const uint64_t factor, scope.U64("factor"));
+      ratios_[t] = {.mean = std::bit_cast<double>(mean), .factor = std::bit_cast<double>(factor)};
+    }
+    return absl::OkStatus();
+  }
+
   const OneBitLambOptions options_;
-  FreezeRule freeze_;
-  std::unique_ptr<PhasedSync> sync_;
-  std::vector<AlignedVector<float>> first_, second_, fresh_;  // m, v, v', by TensorId
-  std::vector<Ratio> ratios_;                                 // by TensorId
-  uint64_t steps_ = 0;                                        // made, so a skipped step does not count
-  uint64_t frozen_at_ = 0;                                    // 0: not yet
+  std::vector<AlignedVector<float>> fresh_;  // v', by TensorId
+  std::vector<Ratio> ratios_;                // by TensorId
 };
-
-void OneBitLamb::Save(StateWriter& out) const {
-  const std::span<const Parameter> parameters = sync_->parameters();
-  SaveWeights(parameters, out);
-  StateWriter optimizer = out.Scope("optimizer");
-  optimizer.U64("steps", steps_);
-  optimizer.U64("frozen_at", frozen_at_);
-  StateWriter freeze = optimizer.Scope("freeze");
-  freeze_.Save(freeze);
-  SaveFloats(parameters, "first_moment", first_, optimizer);
-  SaveFloats(parameters, "second_moment", second_, optimizer);
-  SaveFloats(parameters, "fresh_second_moment", fresh_, optimizer);
-  for (size_t t = 0; t < parameters.size(); ++t) {
-    StateWriter scope = optimizer.Scope(parameters[t].name);
-    scope.U64("ratio", std::bit_cast<uint64_t>(ratios_[t].mean));
-    scope.U64("factor", std::bit_cast<uint64_t>(ratios_[t].factor));
-  }
-  StateWriter sync = out.Scope("sync");
-  sync_->Save(sync);
-}
-
-absl::Status OneBitLamb::Load(std::span<const StateReader> by_rank, ReshardRule rule) {
-  LACONIC_RETURN_IF_ERROR(sync_->Load(Scopes(by_rank, "sync"), rule));
-  // All of the rest is equal on all ranks.
-  const std::span<const Parameter> parameters = sync_->parameters();
-  LACONIC_RETURN_IF_ERROR(LoadWeights(by_rank.front(), parameters));
-  const StateReader optimizer = by_rank.front().Scope("optimizer");
-  LACONIC_ASSIGN_OR_RETURN(steps_, optimizer.U64("steps"));
-  LACONIC_ASSIGN_OR_RETURN(frozen_at_, optimizer.U64("frozen_at"));
-  LACONIC_RETURN_IF_ERROR(freeze_.Load(optimizer.Scope("freeze")));
-  LACONIC_RETURN_IF_ERROR(LoadFloats(optimizer, "first_moment", parameters, first_));
-  LACONIC_RETURN_IF_ERROR(LoadFloats(optimizer, "second_moment", parameters, second_));
-  LACONIC_RETURN_IF_ERROR(LoadFloats(optimizer, "fresh_second_moment", parameters, fresh_));
-  for (size_t t = 0; t < parameters.size(); ++t) {
-    const StateReader scope = optimizer.Scope(parameters[t].name);
-    LACONIC_ASSIGN_OR_RETURN(const uint64_t mean, scope.U64("ratio"));
-    LACONIC_ASSIGN_OR_RETURN(const uint64_t factor, scope.U64("factor"));
-    ratios_[t] = {.mean = std::bit_cast<double>(mean), .factor = std::bit_cast<double>(factor)};
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
