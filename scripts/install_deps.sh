@@ -11,6 +11,8 @@ packages=(
 )
 test_packages=(
   pkg-config libopenmpi-dev openmpi-bin libsimgrid-dev
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libsqlite3-dev libssl-dev  # laconic::server
+  sqlite3  # reads the server's journal as an administrator would
   libgtest-dev libgmock-dev librapidcheck-dev
   clang-14 libclang-rt-14-dev  # libFuzzer
   valgrind  # counts the instructions of tests/bench/baseline.json
