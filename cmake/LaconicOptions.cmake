@@ -1,6 +1,8 @@
 # What a build contains, and the flags every target shares.
 set(LACONIC_WITH_MPI AUTO CACHE STRING "The MPI transport (laconic::comm_mpi): AUTO, ON or OFF")
 set_property(CACHE LACONIC_WITH_MPI PROPERTY STRINGS AUTO ON OFF)
+set(LACONIC_WITH_GRPC AUTO CACHE STRING "The parameter server (laconic::server; gRPC, Protobuf, OpenSSL, SQLite): AUTO, ON or OFF")
+set_property(CACHE LACONIC_WITH_GRPC PROPERTY STRINGS AUTO ON OFF)
 option(LACONIC_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(LACONIC_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
 option(LACONIC_BUILD_TOOLS "Build the command `laconic`" ${PROJECT_IS_TOP_LEVEL})
