@@ -51,6 +51,7 @@ void SqliteStatement::Bind(int parameter, std::span<const std::byte> blob) {
 void SqliteStatement::BindNull(int parameter) { Noted(sqlite3_bind_null(statement_, parameter)); }
 
 absl::StatusOr<bool> SqliteStatement::Step() {
+  errno = 0;
   const int code = bind_error_ != SQLITE_OK ? bind_error_ : sqlite3_step(statement_);
   if (code == SQLITE_ROW) return true;
   if (code == SQLITE_DONE) return false;
@@ -112,6 +113,7 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::Open(const std::
 SqliteDatabase::~SqliteDatabase() { sqlite3_close_v2(connection_); }
 
 absl::Status SqliteDatabase::Execute(const std::string& sql) {
+  errno = 0;
   const int code = sqlite3_exec(connection_, sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : Error(sql, code);
 }
@@ -144,7 +146,8 @@ absl::Status SqliteDatabase::Transaction(absl::FunctionRef<absl::Status()> body)
 }
 
 absl::Status SqliteDatabase::Error(std::string_view action, int code) const {
-  const int system_error = sqlite3_system_errno(connection_);
+  // SQLite does not note it for writes of its log; what the last system call left is then all there is to go by.
+  const int system_error = sqlite3_system_errno(connection_) != 0 ? sqlite3_system_errno(connection_) : errno;
   std::string message = fmt::format("{}: {}: {}", path_, action, sqlite3_errmsg(connection_));
   const int primary = code & 0xff;
   const bool of_system = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN || primary == SQLITE_FULL;

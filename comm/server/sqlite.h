@@ -85,7 +85,7 @@ class SqliteDatabase {
   // All of `body` or nothing: begins, and commits unless it fails.
   absl::Status Transaction(absl::FunctionRef<absl::Status()> body);
 
-  // What `code` means to a caller, with what the connection says of it.
+  // What `code`, which the last call gave, means to a caller, with what the connection and the system say of it.
   absl::Status Error(std::string_view action, int code) const;
 
  private:

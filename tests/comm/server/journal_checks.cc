@@ -10,7 +10,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr RunInfo kRun = {.id = 7, .clients = 4, .rounds = 10};
+const RunInfo kRun = {.id = 7, .clients = 4, .rounds = 10};
 
 RunInfo Described(const std::string& description) {
   RunInfo run = kRun;
