@@ -216,7 +216,7 @@ int Main(int argc, char** argv) {
   const ParsedOptions parsed = ParseOptions(argc, argv);
   if (!parsed.options.has_value()) return parsed.exit_status;
   const Options& options = *parsed.options;
-  const absl::StatusOr<nn::TrainTest> data = nn::LoadData(options.data, options.context);
+  const absl::StatusOr<nn::TrainTest> data = nn::LoadData(options.data, {.context = options.context});
   if (!data.ok()) {
     fmt::print(stderr, "train: {}\n", std::string(data.status().message()));
     return absl::IsInvalidArgument(data.status()) ? 1 : 2;

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <limits>
-#include <map>
 
 #include "examples/nn/file_formats.h"
+#include "examples/nn/table_data.h"
 #include "examples/nn/text.h"
 #include "fmt/format.h"
 #include "laconic/base/status.h"
@@ -15,9 +14,7 @@ namespace laconic::nn {
 namespace {
 
 constexpr std::string_view kFashionFolder = "/usr/share/datasets/fashion-mnist";
-constexpr size_t kHeldOut = 7;                           // without test files, one sample in this many
-constexpr size_t kTextParts = 64;                        // that splits tell apart
-constexpr uint64_t kMaxDenseValues = uint64_t{1} << 30;  // 4 GiB of floats
+constexpr size_t kTextParts = 64;  // that splits tell apart
 
 absl::StatusOr<Dataset> LoadImages(const std::string& image_path, const std::string& label_path) {
   LACONIC_ASSIGN_OR_RETURN(IdxFile images, ReadIdxFile(image_path));
@@ -37,28 +34,6 @@ absl::StatusOr<Dataset> LoadImages(const std::string& image_path, const std::str
   data.labels.assign(labels.bytes.begin(), labels.bytes.end());
   data.classes = *std::max_element(data.labels.begin(), data.labels.end()) + size_t{1};
   return data;
-}
-
-// Moves every kHeldOut-th sample into a test set.
-absl::StatusOr<Dataset> HoldOut(Dataset& train, const std::string& path) {
-  if (train.size() < kHeldOut) {
-    return absl::DataLossError(
-        fmt::format("{}: {} samples are too few to hold out one in {} for testing", path, train.size(), kHeldOut));
-  }
-  Dataset kept, test;
-  for (Dataset* part : {&kept, &test}) part->shape = train.shape, part->classes = train.classes;
-  const size_t width = train.shape.size();
-  for (size_t i = 0; i < train.size(); ++i) {
-    Dataset& to = i % kHeldOut == kHeldOut - 1 ? test : kept;
-    to.labels.push_back(train.labels[i]);
-    if (!train.pixels.empty()) {
-      to.pixels.insert(to.pixels.end(), train.pixels.begin() + i * width, train.pixels.begin() + (i + 1) * width);
-    } else {
-      to.values.insert(to.values.end(), train.values.begin() + i * width, train.values.begin() + (i + 1) * width);
-    }
-  }
-  train = std::move(kept);
-  return test;
 }
 
 // Byte values become (value - mean) / deviation, from an exact histogram of the training set.
@@ -91,34 +66,11 @@ absl::StatusOr<TrainTest> LoadIdx(const std::vector<std::string>& files) {
     LACONIC_ASSIGN_OR_RETURN(data.test, HoldOut(data.train, files[0]));
   }
   data.train.classes = data.test.classes = std::max(data.train.classes, data.test.classes);
-  NormalizePixels(data);
-  return data;
-}
-
-absl::StatusOr<Dataset> Densify(const LibsvmFile& file, const std::map<int64_t, uint16_t>& class_of, size_t features,
-                                const std::string& path) {
-  if (file.labels.empty()) return absl::DataLossError(fmt::format("{}: no samples", path));
-  if (features > kMaxDenseValues / file.labels.size()) {
-    return absl::ResourceExhaustedError(
-        fmt::format("{}: {} samples of {} features; this example keeps them as dense "
-                    "arrays of at most {} numbers",
-                    path, file.labels.size(), features, kMaxDenseValues));
-  }
-  Dataset data;
-  data.shape = {1, 1, features};
-  data.classes = class_of.size();
-  data.values.resize(file.labels.size() * features);
-  for (size_t row = 0; row < file.labels.size(); ++row) {
-    data.labels.push_back(class_of.at(file.labels[row]));
-    for (size_t i = file.row_begin[row]; i < file.row_begin[row + 1]; ++i) {
-      data.values[row * features + file.indices[i]] = file.values[i];
-    }
-  }
   return data;
 }
 
 // Divides each feature by its largest magnitude in the training set.
-void NormalizeFeatures(TrainTest& data) {
+void ScaleFeatures(TrainTest& data) {
   const size_t features = data.train.shape.size();
   std::vector<float> largest(features);
   for (size_t i = 0; i < data.train.values.size(); ++i) {
@@ -131,31 +83,31 @@ void NormalizeFeatures(TrainTest& data) {
   }
 }
 
-absl::StatusOr<TrainTest> LoadLibsvm(const std::vector<std::string>& paths) {
-  std::vector<LibsvmFile> files;
-  std::map<int64_t, uint16_t> class_of;
-  size_t features = 1;
-  for (const std::string& path : paths) {
-    LACONIC_ASSIGN_OR_RETURN(LibsvmFile file, ReadLibsvmFile(path));
-    for (const int64_t label : file.labels) class_of[label] = 0;
-    for (const uint32_t index : file.indices) features = std::max<size_t>(features, index + 1);
-    files.push_back(std::move(file));
+// The mean of each feature over the training set, summed in sample order.
+std::vector<float> FeatureMeans(const Dataset& data) {
+  const size_t features = data.shape.size();
+  std::vector<double> sums(features);
+  for (size_t i = 0; i < data.size() * features; ++i) {
+    sums[i % features] += data.pixels.empty() ? static_cast<double>(data.values[i]) : data.pixels[i] / 255.0;
   }
-  if (class_of.size() > std::numeric_limits<uint16_t>::max()) {
-    return absl::DataLossError(fmt::format("{}: {} different labels are too many", paths[0], class_of.size()));
-  }
-  uint16_t next_class = 0;
-  for (auto& [label, index] : class_of) index = next_class++;
+  std::vector<float> means(features);
+  for (size_t j = 0; j < features; ++j) means[j] = static_cast<float>(sums[j] / static_cast<double>(data.size()));
+  return means;
+}
 
-  TrainTest data;
-  LACONIC_ASSIGN_OR_RETURN(data.train, Densify(files[0], class_of, features, paths[0]));
-  if (paths.size() == 2) {
-    LACONIC_ASSIGN_OR_RETURN(data.test, Densify(files[1], class_of, features, paths[1]));
-  } else {
-    LACONIC_ASSIGN_OR_RETURN(data.test, HoldOut(data.train, paths[0]));
+void NormalizeData(TrainTest& data, Normalize how) {
+  if (data.train.pixels.empty()) {
+    if (how != Normalize::kNone) ScaleFeatures(data);
+    if (how != Normalize::kMean) return;
+    const std::vector<float> means = FeatureMeans(data.train);
+    for (Dataset* part : {&data.train, &data.test}) {
+      for (size_t i = 0; i < part->values.size(); ++i) part->values[i] -= means[i % means.size()];
+    }
+    return;
   }
-  NormalizeFeatures(data);
-  return data;
+  if (how == Normalize::kUnit) return NormalizePixels(data);
+  data.train.means = how == Normalize::kMean ? FeatureMeans(data.train) : std::vector<float>(data.train.shape.size());
+  data.test.means = data.train.means;
 }
 
 std::vector<std::string> SplitAtCommas(std::string_view text) {
@@ -177,46 +129,70 @@ void Dataset::CopySample(size_t sample, std::span<float> out) const {
     return;
   }
   const uint8_t* from = pixels.data() + sample * out.size();
-  for (size_t i = 0; i < out.size(); ++i) out[i] = levels[from[i]];
+  if (means.empty()) {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = levels[from[i]];
+    return;
+  }
+  constexpr float kScale = 1.0f / 255;
+  const float* mean = means.data();
+  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(from[i]) * kScale - mean[i];
 }
 
 std::vector<uint16_t> Dataset::Kinds() const {
+  if (classes == 0) return std::vector<uint16_t>(size());
   if (labels_per_sample == 1) return labels;
   std::vector<uint16_t> kinds(size());
   for (size_t i = 0; i < kinds.size(); ++i) kinds[i] = static_cast<uint16_t>(i * kTextParts / kinds.size());
   return kinds;
 }
 
-absl::StatusOr<TrainTest> LoadData(std::string_view description, size_t context) {
+absl::StatusOr<Normalize> ParseNormalize(std::string_view text) {
+  if (text == "unit") return Normalize::kUnit;
+  if (text == "mean") return Normalize::kMean;
+  if (text == "none") return Normalize::kNone;
+  return absl::InvalidArgumentError(fmt::format("unknown normalisation \"{}\"; known are mean, unit and none", text));
+}
+
+absl::StatusOr<TrainTest> LoadData(std::string_view description, const LoadOptions& options) {
   const size_t colon = std::min(description.find(':'), description.size());
   const std::string_view kind = description.substr(0, colon);
   const std::string_view rest = description.substr(std::min(colon + 1, description.size()));
-  const std::vector<std::string> files = SplitAtCommas(rest);
+  std::vector<std::string> files = SplitAtCommas(rest);
+  if (description == "bible") {
+    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadBible());
+    return SplitText(text, options.context, "bible");
+  }
+  if (kind == "text" && !rest.empty()) {
+    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(std::string(rest)));
+    return SplitText(text, options.context, rest);
+  }
+
+  absl::StatusOr<TrainTest> data = absl::InvalidArgumentError(
+      fmt::format("unknown data \"{}\"; known are fashion-mnist[:FOLDER], idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], "
+                  "csv:TRAIN[,TEST][,label=first|last], libsvm:TRAIN[,TEST], bible and text:FILE",
+                  description));
   if (kind == "fashion-mnist") {
     const std::string folder(rest.empty() ? kFashionFolder : rest);
-    absl::StatusOr<TrainTest> data =
-        LoadIdx({folder + "/train-images-idx3-ubyte.gz", folder + "/train-labels-idx1-ubyte.gz",
-                 folder + "/t10k-images-idx3-ubyte.gz", folder + "/t10k-labels-idx1-ubyte.gz"});
+    data = LoadIdx({folder + "/train-images-idx3-ubyte.gz", folder + "/train-labels-idx1-ubyte.gz",
+                    folder + "/t10k-images-idx3-ubyte.gz", folder + "/t10k-labels-idx1-ubyte.gz"});
     if (absl::IsNotFound(data.status()) && rest.empty()) {
       return Annotate(data.status(),
                       "Fashion-MNIST is not installed (Debian, Ubuntu: apt install dataset-fashion-mnist)");
     }
-    return data;
+  } else if (kind == "idx" && (files.size() == 2 || files.size() == 4)) {
+    data = LoadIdx(files);
+  } else if (kind == "libsvm" && !rest.empty() && files.size() <= 2) {
+    data = LoadLibsvm(files);
+  } else if (kind == "csv" && !rest.empty()) {
+    LabelColumn label = LabelColumn::kFirst;
+    if (files.back() == "label=first" || files.back() == "label=last") {
+      if (files.back() == "label=last") label = LabelColumn::kLast;
+      files.pop_back();
+    }
+    if (files.size() == 1 || files.size() == 2) data = LoadCsv(files, label);
   }
-  if (kind == "idx" && (files.size() == 2 || files.size() == 4)) return LoadIdx(files);
-  if (kind == "libsvm" && !rest.empty() && files.size() <= 2) return LoadLibsvm(files);
-  if (description == "bible") {
-    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadBible());
-    return SplitText(text, context, "bible");
-  }
-  if (kind == "text" && !rest.empty()) {
-    LACONIC_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(std::string(rest)));
-    return SplitText(text, context, rest);
-  }
-  return absl::InvalidArgumentError(
-      fmt::format("unknown data \"{}\"; known are fashion-mnist[:FOLDER], idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], "
-                  "libsvm:TRAIN[,TEST], bible and text:FILE",
-                  description));
+  if (data.ok()) NormalizeData(*data, options.normalize);
+  return data;
 }
 
 }  // namespace laconic::nn

@@ -122,13 +122,26 @@ void Model::Bind() {
 std::span<const float> Model::Logits(const Batch& batch) {
   const size_t rows = batch.inputs.size() / options_.input.size();
   assert(rows <= options_.max_rows && batch.inputs.size() == rows * options_.input.size());
-  assert(batch.labels.size() * options_.classes == rows * layers_.out_shape().size());
+  assert(batch.labels.size() * options_.classes + batch.targets.size() == rows * layers_.out_shape().size());
   batch_ = batch;
   return layers_.Forward(rows, batch.inputs);
 }
 
+// loss = (z - target)^2 / 2; its gradient by z is (z - target) / predictions.
+float Model::SquaredLoss(const Batch& batch, std::span<const float> predicted) {
+  double loss = 0;
+  const float share = 1 / static_cast<float>(batch.targets.size());
+  for (size_t i = 0; i < batch.targets.size(); ++i) {
+    const float error = predicted[i] - batch.targets[i];
+    loss += 0.5 * static_cast<double>(error) * static_cast<double>(error);
+    gradient_[i] = error * share;
+  }
+  return static_cast<float>(loss / static_cast<double>(batch.targets.size()));
+}
+
 float Model::Forward(const Batch& batch) {
   const std::span<const float> logits = Logits(batch);
+  if (!batch.targets.empty()) return SquaredLoss(batch, logits);
   const size_t classes = options_.classes, predictions = batch.labels.size();
   double loss = 0;
   for (size_t i = 0; i < predictions; ++i) {
@@ -148,7 +161,8 @@ float Model::Forward(const Batch& batch) {
 }
 
 void Model::Backward(const BackwardOptions& options, ReadyFunction ready) {
-  const std::span<float> gradient = std::span(gradient_).first(batch_.labels.size() * options_.classes);
+  const size_t predictions = batch_.targets.empty() ? batch_.labels.size() : batch_.targets.size();
+  const std::span<float> gradient = std::span(gradient_).first(predictions * options_.classes);
   if (options.scale != 1) {
     for (float& value : gradient) value *= options.scale;
   }
@@ -158,6 +172,14 @@ void Model::Backward(const BackwardOptions& options, ReadyFunction ready) {
 
 Score Model::Evaluate(const Batch& batch) {
   const std::span<const float> logits = Logits(batch);
+  if (!batch.targets.empty()) {
+    Score score = {.predictions = batch.targets.size()};
+    for (size_t i = 0; i < score.predictions; ++i) {
+      const double error = static_cast<double>(logits[i]) - static_cast<double>(batch.targets[i]);
+      score.loss += 0.5 * error * error;
+    }
+    return score;
+  }
   Score score = {.predictions = batch.labels.size()};
   for (size_t i = 0; i < score.predictions; ++i) {
     const auto z = logits.subspan(i * options_.classes, options_.classes);

@@ -22,6 +22,7 @@ namespace laconic::nn {
 struct Batch {
   std::span<const float> inputs;
   std::span<const uint16_t> labels;
+  std::span<const float> targets = {};  // instead of labels: a number for each sample, which the only class predicts
 };
 
 enum class ModelKind { kLogistic, kMlp, kCnn, kTransformer };
@@ -44,7 +45,7 @@ struct ModelOptions {
 struct Score {
   size_t predictions = 0;
   size_t correct = 0;  // got their own class the largest score
-  double loss = 0;     // sum of -log(probability given to their own class), nats
+  double loss = 0;     // sum of -log(probability given to their own class), nats; of half the squared errors
 };
 
 // A stack of layers under a softmax. All memory is sized at construction. One thread at a time; different models on
@@ -60,11 +61,12 @@ class Model {
 
   // In the order of the forward pass; TensorId i is parameters()[i].
   std::span<const Parameter> parameters() const { return parameters_; }
-  std::span<float> weights() { return weights_; }  // all of them, one after the other
+  std::span<float> weights() { return weights_; }                  // all of them, one after the other
+  std::span<const float> gradients() const { return gradients_; }  // of the last Backward, in the same order
   size_t classes() const { return options_.classes; }
 
-  // Mean cross-entropy of the softmax over the batch's predictions, in nats. The batch must stay as it is until
-  // Backward.
+  // Mean cross-entropy of the softmax over the batch's predictions, in nats; with targets, the mean of half the squared
+  // errors. The batch must stay as it is until Backward.
   float Forward(const Batch& batch);
 
   // Writes the gradient of scale * (the last Forward's loss) into the parameters' gradients, or adds it to them, and
@@ -84,6 +86,7 @@ class Model {
   absl::Status BuildTransformer();
   void Bind();                                        // memory for the layers' tensors, and their initial weights
   std::span<const float> Logits(const Batch& batch);  // predictions x classes
+  float SquaredLoss(const Batch& batch, std::span<const float> predicted);
 
   const ModelOptions options_;
   Stack layers_;

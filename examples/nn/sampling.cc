@@ -18,6 +18,8 @@ namespace {
 constexpr uint32_t kShuffleStream = 0x5471;
 constexpr uint32_t kShareStream = 0x5472;
 constexpr uint32_t kBatchStream = 0x5473;
+constexpr uint32_t kDealStream = 0x5474;
+constexpr uint32_t kSizeStream = 0x5475;
 
 // Fisher-Yates.
 void Shuffle(std::vector<uint32_t>& items, const CounterRng& rng) {
@@ -53,25 +55,60 @@ class Draws {
   uint64_t next_ = 0;
 };
 
-// Cumulative shares of a Dirichlet(a, ..., a) draw; the last is 1.
-std::vector<double> DirichletShares(int ranks, double concentration, const CounterRng& rng) {
-  Draws draws(rng);
+// Divides `order` by cumulative shares, the last of them 1.
+void DivideByShares(std::span<const uint32_t> order, std::span<const double> shares,
+                    std::vector<std::vector<uint32_t>>& parts) {
+  size_t from = 0;
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    const size_t to = static_cast<size_t>(std::llround(shares[rank] * static_cast<double>(order.size())));
+    parts[rank].insert(parts[rank].end(), order.begin() + from, order.begin() + to);
+    from = to;
+  }
+}
+
+std::span<const uint32_t> EqualPart(std::span<const uint32_t> order, size_t part, size_t parts) {
+  const size_t begin = order.size() * part / parts, end = order.size() * (part + 1) / parts;
+  return order.subspan(begin, end - begin);
+}
+
+void DivideEqually(std::span<const uint32_t> order, std::vector<std::vector<uint32_t>>& parts) {
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    const std::span<const uint32_t> part = EqualPart(order, rank, parts.size());
+    parts[rank].assign(part.begin(), part.end());
+  }
+}
+
+void DealShards(std::span<const uint32_t> order, size_t shards_per_rank, uint64_t seed,
+                std::vector<std::vector<uint32_t>>& parts) {
+  std::vector<uint32_t> shards(shards_per_rank * parts.size());
+  std::iota(shards.begin(), shards.end(), 0u);
+  Shuffle(shards, CounterRng({.seed = seed, .rank = RngKey::kSharedRank, .stream = kDealStream}));
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::span<const uint32_t> shard = EqualPart(order, shards[i], shards.size());
+    std::vector<uint32_t>& part = parts[i / shards_per_rank];
+    part.insert(part.end(), shard.begin(), shard.end());
+  }
+}
+
+// Cumulative shares in proportion to weight(rank); the last is 1.
+template <typename Weight>
+std::vector<double> CumulativeShares(size_t ranks, Weight weight) {
   std::vector<double> shares(ranks);
-  for (double& share : shares) share = draws.LogGamma(concentration);
-  const double largest = *std::max_element(shares.begin(), shares.end());
   double sum = 0;
-  for (double& share : shares) sum += share = std::exp(share - largest);
+  for (size_t rank = 0; rank < ranks; ++rank) sum += shares[rank] = weight(rank);
   double running = 0;
   for (double& share : shares) share = running += share / sum;
   shares.back() = 1;
   return shares;
 }
 
-void DivideEqually(std::span<const uint32_t> order, std::vector<std::vector<uint32_t>>& parts) {
-  for (size_t rank = 0; rank < parts.size(); ++rank) {
-    const size_t begin = order.size() * rank / parts.size(), end = order.size() * (rank + 1) / parts.size();
-    parts[rank].assign(order.begin() + begin, order.begin() + end);
-  }
+// Cumulative shares of a Dirichlet(a, ..., a) draw.
+std::vector<double> DirichletShares(size_t ranks, double concentration, const CounterRng& rng) {
+  Draws draws(rng);
+  std::vector<double> logarithms(ranks);
+  for (double& value : logarithms) value = draws.LogGamma(concentration);
+  const double largest = *std::max_element(logarithms.begin(), logarithms.end());
+  return CumulativeShares(ranks, [&](size_t rank) { return std::exp(logarithms[rank] - largest); });
 }
 
 // A rank without samples could not take part: it gets one from the rank that has most (ties: the lowest).
@@ -85,28 +122,48 @@ void FillEmptyParts(std::vector<std::vector<uint32_t>>& parts) {
   }
 }
 
+struct SplitName {
+  Split::Kind kind;
+  std::string_view name, what;
+  double low = 0, high = 0;  // of its number; high = 0: it takes none
+};
+constexpr SplitName kSplits[] = {
+    {Split::Kind::kIid, "iid", ""},
+    {Split::Kind::kLabels, "labels", ""},
+    {Split::Kind::kShards, "shards", "number of shards a client", 1, 1000},
+    {Split::Kind::kDirichlet, "dirichlet", "concentration", 0.001, 1000},
+    {Split::Kind::kLognormal, "lognormal", "standard deviation", 0, 5},
+    {Split::Kind::kPower, "power", "exponent", 0, 5},
+};
+
 }  // namespace
 
 absl::StatusOr<Split> Split::Parse(std::string_view text) {
-  if (text == "iid") return Split{Kind::kIid};
-  if (text == "labels") return Split{Kind::kLabels};
-  constexpr std::string_view kPrefix = "dirichlet=";
-  if (text.starts_with(kPrefix)) {
-    const std::string_view number = text.substr(kPrefix.size());
-    Split split = {Kind::kDirichlet};
-    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), split.concentration);
-    if (error == std::errc() && end == number.data() + number.size() && split.concentration >= 0.001 &&
-        split.concentration <= 1000) {
+  for (const SplitName& known : kSplits) {
+    const bool takes_number = known.high > 0;
+    if (!takes_number && text == known.name) return Split{known.kind};
+    if (!takes_number || !text.starts_with(known.name) || !text.substr(known.name.size()).starts_with('=')) continue;
+    const std::string_view number = text.substr(known.name.size() + 1);
+    Split split = {known.kind};
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), split.parameter);
+    const bool whole = known.kind != Kind::kShards || std::floor(split.parameter) == split.parameter;
+    if (error == std::errc() && end == number.data() + number.size() && whole && split.parameter >= known.low &&
+        split.parameter <= known.high) {
       return split;
     }
-    return absl::InvalidArgumentError(fmt::format("dirichlet={}: the concentration must be in [0.001, 1000]", number));
+    return absl::InvalidArgumentError(
+        fmt::format("{}={}: the {} must be in [{}, {}]", known.name, number, known.what, known.low, known.high));
   }
-  return absl::InvalidArgumentError(fmt::format("unknown split \"{}\"; known are iid, labels and dirichlet=A", text));
+  return absl::InvalidArgumentError(
+      fmt::format("unknown split \"{}\"; known are iid, labels, shards=S, dirichlet=A, lognormal=S and power=A", text));
 }
 
 std::string Split::ToString() const {
-  if (kind == Kind::kDirichlet) return fmt::format("dirichlet={}", concentration);
-  return kind == Kind::kIid ? "iid" : "labels";
+  for (const SplitName& known : kSplits) {
+    if (known.kind != kind) continue;
+    return known.high > 0 ? fmt::format("{}={}", known.name, parameter) : std::string(known.name);
+  }
+  return "";
 }
 
 absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uint16_t> kinds, const Split& split,
@@ -117,29 +174,51 @@ absl::StatusOr<std::vector<std::vector<uint32_t>>> Partition(std::span<const uin
   std::vector<uint32_t> order(kinds.size());
   std::iota(order.begin(), order.end(), 0u);
   Shuffle(order, CounterRng({.seed = seed, .rank = RngKey::kSharedRank, .stream = kShuffleStream}));
-  std::vector<std::vector<uint32_t>> parts(ranks);
-  if (split.kind != Split::Kind::kIid) {
+  const auto sort_by_kind = [&] {
     std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return kinds[a] < kinds[b]; });
-  }
-  if (split.kind != Split::Kind::kDirichlet) {
-    DivideEqually(order, parts);
-  } else {
-    for (size_t begin = 0; begin < order.size();) {
-      const uint16_t kind = kinds[order[begin]];
-      size_t end = begin;
-      while (end < order.size() && kinds[order[end]] == kind) ++end;
-      const CounterRng rng({.seed = seed, .tensor = kind, .rank = RngKey::kSharedRank, .stream = kShareStream});
-      const std::vector<double> shares = DirichletShares(ranks, split.concentration, rng);
-      size_t from = begin;
-      for (int rank = 0; rank < ranks; ++rank) {
-        const size_t to = begin + static_cast<size_t>(std::llround(shares[rank] * static_cast<double>(end - begin)));
-        parts[rank].insert(parts[rank].end(), order.begin() + from, order.begin() + to);
-        from = to;
+  };
+  std::vector<std::vector<uint32_t>> parts(ranks);
+  switch (split.kind) {
+    case Split::Kind::kIid:
+      DivideEqually(order, parts);
+      break;
+    case Split::Kind::kLabels:
+      sort_by_kind();
+      DivideEqually(order, parts);
+      break;
+    case Split::Kind::kShards:
+      sort_by_kind();
+      DealShards(order, static_cast<size_t>(split.parameter), seed, parts);
+      break;
+    case Split::Kind::kDirichlet:
+      sort_by_kind();
+      for (size_t begin = 0; begin < order.size();) {
+        const uint16_t kind = kinds[order[begin]];
+        size_t end = begin;
+        while (end < order.size() && kinds[order[end]] == kind) ++end;
+        const CounterRng rng({.seed = seed, .tensor = kind, .rank = RngKey::kSharedRank, .stream = kShareStream});
+        const std::vector<double> shares = DirichletShares(parts.size(), split.parameter, rng);
+        DivideByShares(std::span(order).subspan(begin, end - begin), shares, parts);
+        begin = end;
       }
-      begin = end;
+      break;
+    case Split::Kind::kLognormal: {
+      const CounterRng rng({.seed = seed, .rank = RngKey::kSharedRank, .stream = kSizeStream});
+      Draws draws(rng);
+      DivideByShares(order,
+                     CumulativeShares(parts.size(), [&](size_t) { return std::exp(split.parameter * draws.Normal()); }),
+                     parts);
+      break;
     }
-    FillEmptyParts(parts);
+    case Split::Kind::kPower:
+      DivideByShares(
+          order,
+          CumulativeShares(parts.size(),
+                           [&](size_t rank) { return std::pow(static_cast<double>(rank + 1), -split.parameter); }),
+          parts);
+      break;
   }
+  FillEmptyParts(parts);
   for (std::vector<uint32_t>& part : parts) std::sort(part.begin(), part.end());
   return parts;
 }
@@ -168,27 +247,31 @@ uint32_t Permutation::operator()(uint32_t index) const {
   return index;
 }
 
+uint32_t DrawOrder::operator()(uint64_t index) {
+  if (const uint64_t pass = index / samples_; pass != pass_) {
+    pass_ = pass;
+    const CounterRng rng({.seed = seed_, .step = pass, .rank = rank_, .stream = kBatchStream});
+    order_ = Permutation(samples_, rng.derived_key());
+  }
+  return order_(static_cast<uint32_t>(index % samples_));
+}
+
 Minibatches::Minibatches(const Dataset* data, std::span<const uint32_t> samples, size_t rows, uint64_t seed, int rank)
     : data_(data),
       samples_(samples),
-      seed_(seed),
-      rank_(rank),
       rows_(rows),
+      order_(static_cast<uint32_t>(samples.size()), seed, static_cast<uint32_t>(rank)),
       inputs_(rows * data->shape.size()),
       labels_(rows * data->labels_per_sample) {}
 
 Batch Minibatches::At(uint64_t index) {
   const size_t width = data_->shape.size();
   for (size_t row = 0; row < rows_; ++row) {
-    const uint64_t drawn = index * rows_ + row;
-    const uint64_t pass = drawn / samples_.size();
-    const CounterRng rng({.seed = seed_, .step = pass, .rank = static_cast<uint32_t>(rank_), .stream = kBatchStream});
-    const Permutation order(static_cast<uint32_t>(samples_.size()), rng.derived_key());
-    const uint32_t sample = samples_[order(static_cast<uint32_t>(drawn % samples_.size()))];
+    const uint32_t sample = samples_[order_(index * rows_ + row)];
     std::ranges::copy(data_->LabelsOf(sample), labels_.begin() + row * data_->labels_per_sample);
     data_->CopySample(sample, std::span(inputs_).subspan(row * width, width));
   }
-  return {inputs_, labels_};
+  return {.inputs = inputs_, .labels = labels_};
 }
 
 }  // namespace laconic::nn

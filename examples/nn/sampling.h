@@ -14,18 +14,21 @@
 
 namespace laconic::nn {
 
-// How the training set is divided among ranks.
+// How the training set is divided among ranks, or clients.
 struct Split {
   enum class Kind {
     kIid,        // at random, in equal parts
     kLabels,     // sorted by kind (Dataset::Kinds), then in equal parts: each rank sees a few kinds only
+    kShards,     // sorted by kind, cut into s shards a rank, which are dealt at random (McMahan et al. 2017, s = 2)
     kDirichlet,  // each kind is divided by shares drawn from Dirichlet(a, ..., a) (Hsu, Qi and Brown 2019); small a:
                  // few kinds
+    kLognormal,  // at random, in parts of lognormal sizes: the logarithm has the standard deviation s
+    kPower,      // at random, the part of rank i (from 1) in proportion to i^-a
   };
   Kind kind = Kind::kIid;
-  double concentration = 1;  // a
+  double parameter = 0;  // s or a
 
-  // iid | labels | dirichlet=a with a in [0.001, 1000].
+  // iid | labels | shards=1..1000 | dirichlet=A in [0.001, 1000] | lognormal=S in [0, 5] | power=A in [0, 5].
   static absl::StatusOr<Split> Parse(std::string_view text);
   std::string ToString() const;
 };
@@ -47,6 +50,24 @@ class Permutation {
   std::array<uint32_t, 4> keys_;
 };
 
+// The order in which one rank draws its samples: without replacement, in a new order each time it has been through all
+// of them. One thread at a time.
+class DrawOrder {
+ public:
+  DrawOrder(uint32_t samples, uint64_t seed, uint32_t rank)
+      : samples_(samples), seed_(seed), rank_(rank), order_(samples, 0) {}
+  // Which of the samples the draw `index` = 0, 1, 2, ... is: a pure function of (seed, rank, index). Cheap for indices
+  // close to the last one's.
+  uint32_t operator()(uint64_t index);
+
+ private:
+  uint32_t samples_;
+  uint64_t seed_;
+  uint32_t rank_;
+  Permutation order_;
+  uint64_t pass_ = ~uint64_t{0};
+};
+
 // The minibatches of one rank. It draws its samples without replacement, in a new order each time it has been through
 // all of them. All memory is sized at construction. One thread at a time.
 class Minibatches {
@@ -60,9 +81,8 @@ class Minibatches {
  private:
   const Dataset* data_;
   std::span<const uint32_t> samples_;
-  const uint64_t seed_;
-  const int rank_;
   const size_t rows_;
+  DrawOrder order_;
   std::vector<float> inputs_;
   std::vector<uint16_t> labels_;
 };

@@ -138,7 +138,7 @@ void AddProblem(CLI::App& app, Options& options, RawOptions& raw) {
                  "fashion-mnist[:FOLDER] | idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS] | libsvm:TRAIN[,TEST] | bible | "
                  "text:FILE [fashion-mnist; transformer: bible]")
       ->group(group);
-  app.add_option("--split", raw.split, "How samples are divided among ranks: iid | labels | dirichlet=A")
+  app.add_option("--split", raw.split, "How samples are divided among ranks: iid | labels | shards=S | dirichlet=A | lognormal=S | power=A")
       ->capture_default_str()
       ->group(group);
   app.add_option("--batch", options.batch, "Samples of a rank in a micro-batch [128; transformer: 8]")

@@ -104,9 +104,9 @@ TEST(FashionMnist, Installed_Has60000And10000ImagesOfTenEqualClasses) {
 TEST_F(Data, Text_BecomesSamplesWhoseLabelsAreTheNextCharacters) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "cab";  // 120 bytes: 39 samples of 3 and 2 bytes left
-  EXPECT_THAT(LoadData("text:" + WriteFile("short", text), 3),
+  EXPECT_THAT(LoadData("text:" + WriteFile("short", text), {.context = 3}),
               HasStatus(absl::StatusCode::kDataLoss, HasSubstr("120 bytes are 39 samples of 3 characters")));
-  const auto data = LoadData("text:" + WriteFile("text", text + "c"), 3);
+  const auto data = LoadData("text:" + WriteFile("text", text + "c"), {.context = 3});
   ASSERT_THAT(data, IsOk());
   EXPECT_EQ(data->train.classes, 3u);  // a, b, c
   EXPECT_EQ(data->train.size(), 39u);
@@ -117,7 +117,7 @@ TEST_F(Data, Text_BecomesSamplesWhoseLabelsAreTheNextCharacters) {
 }
 
 TEST_F(Data, Kinds_OfATextAreItsParts) {
-  const auto data = LoadData("text:" + WriteFile("text", std::string(263, 'x')), 2);
+  const auto data = LoadData("text:" + WriteFile("text", std::string(263, 'x')), {.context = 2});
   ASSERT_THAT(data, IsOk());  // 131 samples, 3 of them for testing
   const std::vector<uint16_t> kinds = data->train.Kinds();
   EXPECT_EQ(kinds.size(), 128u);

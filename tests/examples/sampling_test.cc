@@ -34,10 +34,10 @@ size_t ClassesOf(const std::vector<uint32_t>& part, std::span<const uint16_t> la
 }
 
 TEST(Split, Texts_ParseAndPrintBack) {
-  for (const char* text : {"iid", "labels", "dirichlet=0.1", "dirichlet=100"})
+  for (const char* text : {"iid", "labels", "shards=2", "dirichlet=0.1", "dirichlet=100", "lognormal=1", "power=0.5"})
     EXPECT_EQ(Split::Parse(text)->ToString(), text);
-  for (const char* text :
-       {"", "iid ", "dirichlet", "dirichlet=", "dirichlet=0", "dirichlet=-1", "dirichlet=nan", "dirichlet=1x"}) {
+  for (const char* text : {"", "iid ", "iid=1", "dirichlet", "dirichlet=", "dirichlet=0", "dirichlet=-1",
+                           "dirichlet=nan", "dirichlet=1x"}) {
     EXPECT_THAT(Split::Parse(text), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("dirichlet"))) << text;
   }
 }
@@ -45,7 +45,8 @@ TEST(Split, Texts_ParseAndPrintBack) {
 RC_GTEST_PROP(Partition, AnySplit_GivesEverySampleToExactlyOneRank, ()) {
   const auto labels = *rc::gen::container<std::vector<uint16_t>>(rc::gen::inRange<uint16_t>(0, 5));
   const int ranks = *rc::gen::inRange(1, 9);
-  const Split split = *Split::Parse(*rc::gen::element<std::string>("iid", "labels", "dirichlet=0.01", "dirichlet=1"));
+  const Split split = *Split::Parse(*rc::gen::element<std::string>("iid", "labels", "shards=3", "dirichlet=0.01",
+                                                                   "dirichlet=1", "lognormal=3", "power=1"));
   const auto seed = *rc::gen::arbitrary<uint64_t>();
   const auto parts = Partition(labels, split, ranks, seed);
   if (labels.size() < static_cast<size_t>(ranks)) {
@@ -78,6 +79,35 @@ TEST(Partition, Labels_GivesEachRankAFewClasses) {
   const Parts parts = *Partition(labels, *Split::Parse("labels"), 5, 1);
   EXPECT_THAT(parts, Each(SizeIs(80)));
   for (const auto& part : parts) EXPECT_EQ(ClassesOf(part, labels), 2u);
+}
+
+TEST(Partition, Shards_EachClientGetsItsNumberOfLabelRuns) {
+  const std::vector<uint16_t> labels = Labels(10, 40);
+  const Parts parts = *Partition(labels, *Split::Parse("shards=2"), 20, 1);  // 40 shards of 10, four of each class
+  EXPECT_THAT(parts, Each(SizeIs(20)));
+  for (const auto& part : parts) EXPECT_LE(ClassesOf(part, labels), 2u);
+  EXPECT_NE(*Partition(labels, *Split::Parse("shards=2"), 20, 2), parts);
+  EXPECT_THAT(Split::Parse("shards=0"), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("[1, 1000]")));
+  EXPECT_THAT(Split::Parse("shards=1.5"), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("shards=1.5")));
+}
+
+TEST(Partition, Power_PartsFallWithTheRank) {
+  // Shares 1, 1/2, 1/3, 1/4 of 25/12: 480, 240, 160, 120 of 1,000 samples.
+  const Parts parts = *Partition(Labels(10, 100), *Split::Parse("power=1"), 4, 1);
+  EXPECT_EQ(parts[0].size(), 480u);
+  EXPECT_EQ(parts[1].size(), 240u);
+  EXPECT_EQ(parts[2].size(), 160u);
+  EXPECT_EQ(parts[3].size(), 120u);
+}
+
+TEST(Partition, Lognormal_SizesSpreadAndEveryoneHasSomething) {
+  const Parts equal = *Partition(Labels(10, 100), *Split::Parse("lognormal=0"), 8, 1);
+  EXPECT_THAT(equal, Each(SizeIs(125)));
+  const Parts parts = *Partition(Labels(10, 100), *Split::Parse("lognormal=3"), 8, 1);
+  size_t least = 1000, most = 0;
+  for (const auto& part : parts) least = std::min(least, part.size()), most = std::max(most, part.size());
+  EXPECT_GE(least, 1u);
+  EXPECT_GT(most, 10 * least);  // eight standard normals lie more than ln(10) / 3 apart but for one seed in 10^3
 }
 
 TEST(Partition, Dirichlet_SharesHaveTheMeanAndVarianceOfTheDistribution) {

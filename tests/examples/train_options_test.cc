@@ -73,7 +73,7 @@ TEST(TrainOptions, Values_ArriveWhereTheyBelong) {
   const Options& options = *parsed.options;
   EXPECT_EQ(options.model, nn::ModelKind::kCnn);
   EXPECT_THAT(options.hidden, ElementsAre(128));
-  EXPECT_EQ(options.split.concentration, 0.5);
+  EXPECT_EQ(options.split.parameter, 0.5);
   EXPECT_EQ(options.sync.non_finite, NonFinitePolicy::kZero);
   EXPECT_FALSE(options.sync.overlap);
   EXPECT_EQ(options.sync.bucket_bytes, 65536u);
