@@ -5,25 +5,9 @@
 #include <utility>
 
 #include "laconic/base/status.h"
+#include "laconic/compressors/recurrence.h"
 
 namespace laconic {
-namespace {
-
-// Calls pass(keeps_error, keeps_shift, keeps_momentum, masks_momentum) with compile-time booleans, so that each pass is
-// a straight loop.
-template <typename Pass>
-void WithKept(const ControlOptions& options, Pass&& pass) {
-  auto choose = [](bool value, auto&& next) { value ? next(std::true_type{}) : next(std::false_type{}); };
-  choose(options.keeps_error(), [&](auto error) {
-    choose(options.keeps_shift(), [&](auto shift) {
-      choose(options.keeps_momentum(), [&](auto momentum) {
-        choose(options.momentum.masked, [&](auto masked) { pass(error, shift, momentum, masked); });
-      });
-    });
-  });
-}
-
-}  // namespace
 
 template <typename T>
 BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t elements)
@@ -39,16 +23,8 @@ BasicErrorControl<T>::BasicErrorControl(const ControlOptions& options, size_t el
 template <typename T>
 BasicMessage<T> BasicErrorControl<T>::Prepare(std::span<const T> gradient, T error_scale) {
   assert(gradient.size() == elements_);
-  error_scale_ = error_scale * static_cast<T>(options_.decay);
-  BasicMessage<T> message(gradient);
-  message.momentum = momentum_;
-  message.shift = shift_;
-  message.error = error_;
-  message.momentum_weight = static_cast<T>(options_.momentum.keep);
-  message.gradient_weight = static_cast<T>(options_.momentum.weight);
-  message.error_weight = static_cast<T>(options_.eta) * error_scale_;
-  message.kappa = static_cast<T>(options_.kappa);
-  return message;
+  error_scale_ = error_scale;
+  return FormMessage<T>(options_, gradient, {error_, shift_, momentum_}, error_scale);
 }
 
 template <typename T>
@@ -64,50 +40,17 @@ void BasicErrorControl<T>::Commit(std::span<const T> gradient, std::span<const T
   // At eta = 1 the residual is the new error: no arithmetic, no pass.
   const bool error_is_residual = options_.eta == 1;
   if (error_is_residual) std::swap(residual_, error_);
-
-  const T kept = (1 - static_cast<T>(options_.eta)) * error_scale_;
-  const T alpha = static_cast<T>(options_.alpha);
-  const T keep = static_cast<T>(options_.momentum.keep);
-  const T take = static_cast<T>(options_.momentum.take);
-  const T* g = gradient.data();
-  const T* s = sent.data();
-  const T* r = residual_.data();
-  T* e = error_.data();
-  T* h = shift_.data();
-  T* v = momentum_.data();
-  ControlOptions pass = options_;
-  if (error_is_residual) pass.eta = 0;
-  WithKept(pass, [&](auto updates_error, auto keeps_shift, auto keeps_momentum, auto masks_momentum) {
-    if constexpr (!updates_error && !keeps_shift && !keeps_momentum) return;
-    for (size_t i = 0; i < elements_; ++i) {
-      if constexpr (updates_error) e[i] = r[i] + kept * e[i];          // e <- r + (1 - eta) e  =  e + g - h - s
-      if constexpr (keeps_shift) h[i] += alpha * s[i];                 // h <- h + alpha s
-      if constexpr (keeps_momentum) v[i] = keep * v[i] + take * g[i];  // v <- keep v + take g
-      if constexpr (keeps_momentum && masks_momentum) v[i] = s[i] != 0 ? 0 : v[i];
-    }
-  });
+  const std::span<T> error = error_is_residual ? std::span<T>() : std::span<T>(error_);
+  MoveState<T>(options_, gradient, residual_, sent, {error, shift_, momentum_}, error_scale_);
 }
 
 template <typename T>
 void BasicErrorControl<T>::Direction(std::span<T> mean_sent_to_direction, T participation) {
   assert(mean_sent_to_direction.size() == elements_);
   if (!options_.keeps_shift_average()) return;  // d = mean(s)
-  const T rate = static_cast<T>(options_.alpha) * participation;
-  const bool new_average = options_.alpha == 1 && participation != 1;
-  T* d = mean_sent_to_direction.data();
-  T* average = shift_average_.data();
-  if (new_average) {
-    for (size_t i = 0; i < elements_; ++i) {
-      average[i] += rate * d[i];
-      d[i] = average[i];  // d = H + p mean(s)
-    }
-  } else {
-    for (size_t i = 0; i < elements_; ++i) {
-      const T mean = d[i];
-      d[i] = average[i] + mean;   // d = H + mean(s)
-      average[i] += rate * mean;  // H <- H + alpha p mean(s)
-    }
-  }
+  const bool along_new_average = options_.alpha == 1 && participation != 1;
+  FormDirection<T>(mean_sent_to_direction, shift_average_, static_cast<T>(options_.alpha) * participation,
+                   along_new_average ? StepAlong::kNewAverage : StepAlong::kAveragePlusMean);
 }
 
 template <typename T>

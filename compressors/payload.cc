@@ -6,6 +6,7 @@
 #include <cassert>
 #include <utility>
 
+#include "compressors/frame.h"
 #include "laconic/base/byte_io.h"
 #include "laconic/base/hash.h"
 
@@ -13,11 +14,6 @@ namespace laconic {
 namespace {
 
 constexpr uint32_t kMagic = 0x4e43414c;  // "LACN", little-endian
-
-// DataLoss with what a reader needs to find the sender.
-absl::Status Reject(std::string_view tensor_name, int from_rank, const std::string& what) {
-  return absl::DataLossError(fmt::format("payload of tensor {} from rank {}: {}", tensor_name, from_rank, what));
-}
 
 }  // namespace
 
@@ -38,10 +34,13 @@ size_t SealPayload(const PayloadHeader& header, size_t body_bytes, std::span<std
   return kPayloadHeaderBytes + body_bytes;
 }
 
-absl::StatusOr<std::span<const std::byte>> OpenPayload(std::span<const std::byte> bytes, const PayloadHeader& expected,
-                                                       size_t max_body_bytes, std::string_view tensor_name,
-                                                       int from_rank, size_t* frame_bytes) {
-  const auto reject = [&](const std::string& what) { return Reject(tensor_name, from_rank, what); };
+absl::StatusOr<std::span<const std::byte>> internal::OpenFrame(std::span<const std::byte> bytes,
+                                                               const PayloadHeader& expected, size_t max_body_bytes,
+                                                               absl::FunctionRef<std::string()> whose,
+                                                               size_t* frame_bytes) {
+  const auto reject = [&](const std::string& what) {
+    return absl::DataLossError(fmt::format("payload of {}: {}", whose(), what));
+  };
   if (bytes.size() < kPayloadHeaderBytes) {
     return reject(fmt::format("{} bytes, a header has {}", bytes.size(), kPayloadHeaderBytes));
   }
@@ -78,6 +77,13 @@ absl::StatusOr<std::span<const std::byte>> OpenPayload(std::span<const std::byte
   }
   if (frame_bytes != nullptr) *frame_bytes = kPayloadHeaderBytes + body.size();
   return body;
+}
+
+absl::StatusOr<std::span<const std::byte>> OpenPayload(std::span<const std::byte> bytes, const PayloadHeader& expected,
+                                                       size_t max_body_bytes, std::string_view tensor_name,
+                                                       int from_rank, size_t* frame_bytes) {
+  const auto whose = [&] { return fmt::format("tensor {} from rank {}", tensor_name, from_rank); };
+  return internal::OpenFrame(bytes, expected, max_body_bytes, whose, frame_bytes);
 }
 
 }  // namespace laconic
