@@ -32,6 +32,8 @@ struct FederatedPlan {
   uint32_t sampled = 1;                  // S <= N a round
   uint64_t seed = 0;
   size_t min_elements = 0;  // smaller tensors are not compressed
+
+  std::string ToString() const;  // all of it on one line: equal texts, equal plans
 };
 
 // S of N clients, ascending, without replacement, uniformly at random: a pure function of (seed, round).
@@ -43,10 +45,19 @@ struct ClientUpdate {
   std::span<const std::byte> bytes;
 };
 
-// The server's side: the model, the method's server vectors, the downlink's state. One thread at a time.
+// The server's side: the model x, the method's server vectors, the downlink's state. One thread at a time.
+//
+// At the end of a round x <- optimizer step along eta_l K d at the rate eta_g, for the method's direction d: with "sgd"
+// that is x - eta_g eta_l K d.
+//
+// A downlink other than the identity carries differences: clients know w, which lags x by what compression has not said
+// yet; the open round's message is C(x - w), and w moves by what it decodes to. So the error needs no memory besides w
+// (EF21-P: Gruntkowska, Tyurin, Richtarik 2022, arXiv 2209.15218). The same for each vector that is broadcast. What
+// clients know of round 0 is x itself.
 class FederatedServer {
  public:
-  // parameters: names and shapes, and the weights to start from (copied).
+  // parameters: names and shapes, and the weights to start from (copied). InvalidArgument, with column where it is a
+  // spec's, for a plan that names what there is not or pairs method and codec that do not fit.
   static absl::StatusOr<std::unique_ptr<FederatedServer>> Create(
       const FederatedPlan& plan, std::span<const Parameter> parameters,
       std::span<const FederatedMethodInfo> methods = BuiltInFederatedMethods(),
@@ -55,21 +66,31 @@ class FederatedServer {
 
   virtual uint64_t round() const = 0;  // the one that is open; 0 at first
   virtual std::span<const float> model() const = 0;
+  // The method's server vectors, by the names of method().server_vectors().
+  virtual std::span<const std::span<float>> vectors() const = 0;
+  virtual const FederatedMethod& method() const = 0;
   virtual const FederatedPlan& plan() const = 0;
+  virtual const VectorCodec& uplink() const = 0;
+  virtual const VectorCodec& downlink() const = 0;
 
   // What a client needs to take part in the open round, when it last received the broadcast of round `known - 1` (0:
-  // nothing yet). Model and vectors as they are where the downlink is the identity; else the differences since then, or
-  // where those are longer what they sum up to. Valid until the next call.
+  // nothing yet). Model and vectors as they are where the downlink is the identity; else the messages it missed, or,
+  // where those are longer, what they sum up to. Valid until the next call of this or Close. FailedPrecondition naming
+  // tensor and element where the model is no longer finite.
   virtual absl::StatusOr<std::span<const std::byte>> Broadcast(uint64_t known) = 0;
+  // Its length.
+  virtual size_t BroadcastBytes(uint64_t known) const = 0;
 
   // Whether `update` may take part in the open round, entirely checked and without effect. DataLoss naming client,
-  // tensor and fault.
+  // tensor and fault; InvalidArgument for a client >= plan().clients.
   virtual absl::Status Check(const ClientUpdate& update) const = 0;
 
-  // Ends the open round: the mean over `updates` (ascending by client, at least one), the method's Update, the step of
-  // the model. The next round is open then. On error nothing has changed.
+  // Ends the open round: the mean over `updates` (strictly ascending by client), the method's Update, the step of the
+  // model. Without any update all stays as it is. The next round is open then. On error nothing has changed.
   virtual absl::Status Close(std::span<const ClientUpdate> updates) = 0;
 
+  // Everything that lasts. Load: bit for bit where Save was; FailedPrecondition giving both plans where it was saved
+  // under another; on error nothing has changed.
   virtual void Save(StateWriter& out) const = 0;
   virtual absl::Status Load(const StateReader& in) = 0;
 };
@@ -86,14 +107,18 @@ class FederatedClient {
 
   virtual const FederatedMethod& method() const = 0;
 
-  // Takes in a broadcast: model and vectors as this worker then knows them. `known()` is what Broadcast wants next.
-  // DataLoss for what is no broadcast of `round` that follows on known().
+  // Takes in a broadcast: model and vectors as this worker then knows them. `known()` is what Broadcast wants next: one
+  // more than the round received last, 0 at first. DataLoss for what is no broadcast of `round` that follows on
+  // known(); then nothing has changed.
   virtual absl::Status Receive(uint64_t round, std::span<const std::byte> broadcast) = 0;
   virtual uint64_t known() const = 0;
+  // The model received last.
+  virtual std::span<const float> model() const = 0;
 
   // One round of one client, at the model received last: local steps, message, bytes. `state`
-  // (method().client_vectors()) is read and not written; Commit, after the server has taken the bytes, writes what it
-  // becomes. Bytes are valid until the next Run.
+  // (method().client_vectors() of d floats) is read and not written; Commit, after the server has taken the bytes,
+  // writes what it becomes. A Run that is not committed leaves no trace. Bytes are valid until the next Run.
+  // FailedPrecondition before the first Receive.
   struct Result {
     std::span<const std::byte> bytes;
     double loss = 0;

@@ -9,6 +9,8 @@
 //   server    Update: the mean of s_i over the S becomes the direction, the server's vectors move; then x moves along
 //             the direction (federation.h).
 // Everything is in units of gradients: a client that went from x to y sends (x - y) / (learning rate * K), not x - y.
+// Most methods are the recurrence of compressors/recurrence.h between a rule for the local steps and one for the
+// server.
 #pragma once
 
 #include <cstdint>
@@ -71,9 +73,9 @@ class FederatedMethod {
 };
 
 // round.work.steps steps y <- y - learning_rate * (grad F_i(y; minibatch) + correction) from x, each minibatch named by
-// (client, round, step); leaves (x - y) / (learning_rate * steps), the mean of all that was stepped along, in
-// round.gradient, and the mean loss in round.loss.
-//   correction: d floats, or empty.   proximity mu: adds mu * (y - x) to each gradient (FedProx).
+// (client, round, step). Leaves the mean of all that was stepped along in round.gradient, which is (x - y) /
+// (learning_rate * steps) without that difference's rounding, and the mean loss in round.loss.
+//   correction: d floats, or empty; not round.gradient.   proximity mu: adds mu * (y - x) to each gradient (FedProx).
 // Errors: the objective's; InvalidArgument naming client, round and step where the loss or y is not finite.
 struct LocalSteps {
   std::span<const float> correction = {};

@@ -1,0 +1,54 @@
+// Check 14 of the federated methods through the whole library: codecs, bytes, both sides, in float. (In double, and to
+// 1e-10: tests/golden/federated_quadratic_test.cc.)
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "laconic/base/status.h"
+#include "tests/base/status_macros.h"
+#include "tests/optim/federated/quadratic.h"
+
+namespace laconic {
+namespace {
+
+using ::testing::Gt;
+using ::testing::Lt;
+
+constexpr char kRandK[] = "randk(ratio=0.2, scale=unbiased, seed=rank)";
+constexpr char kTopK[] = "topk(ratio=0.2)";
+
+absl::StatusOr<double> DistanceAfter(const FederatedPlan& plan, int rounds) {
+  LACONIC_ASSIGN_OR_RETURN(auto simulation, Simulation::Create(plan, {}, Quadratics()));
+  for (int r = 0; r < rounds; ++r) LACONIC_RETURN_IF_ERROR(simulation->Step().status());
+  return DistanceToOptimum(simulation->model());
+}
+
+// Half as many rounds as to 1e-10 take the distance, at first .41, to about .41 sqrt(1e-10 / .41) = 6e-6 at a linear
+// rate; 1e-5 allows for the clients drawn.
+TEST(ControlledAveraging, PartialParticipation_ConvergesLinearly) {
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double scaffold, DistanceAfter(QuadraticPlan("scaffold"), 150));
+  EXPECT_THAT(scaffold, Lt(1e-5));
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double scallion, DistanceAfter(QuadraticPlan("scallion(alpha=0.2)", kRandK), 600));
+  EXPECT_THAT(scallion, Lt(1e-5));
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double scafcom, DistanceAfter(QuadraticPlan("scafcom", kTopK), 900));
+  EXPECT_THAT(scafcom, Lt(1e-5));
+}
+
+// Clients work where the model was some rounds ago; half as many rounds again make up for it.
+TEST(ControlledAveraging, CompressedDownlink_ConvergesToo) {
+  FederatedPlan plan = QuadraticPlan("scafcom", kTopK);
+  plan.downlink = kTopK;
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double scafcom, DistanceAfter(plan, 1350));
+  EXPECT_THAT(scafcom, Lt(1e-5));
+}
+
+TEST(Averaging, UnequalData_Stalls) {
+  FederatedPlan plan = QuadraticPlan("fedavg");
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double partial, DistanceAfter(plan, 300));
+  EXPECT_THAT(partial, Gt(0.1));
+  // With everybody in every round what is left is the drift of local steps, the same to the digit in any arithmetic.
+  plan.sampled = plan.clients;
+  LACONIC_ASSERT_OK_AND_ASSIGN(const double full, DistanceAfter(plan, 300));
+  EXPECT_NEAR(full, 6.66e-3, 5e-6);
+}
+
+}  // namespace
+}  // namespace laconic
