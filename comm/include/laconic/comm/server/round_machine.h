@@ -129,8 +129,8 @@ bool IsRetriable(const absl::Status& status);
 // Every request is refused, without effect, with
 //   FailedPrecondition  it is of another run; its client has not registered, or a newer incarnation has replaced it
 //   NotFound            client >= clients
-// Errors name client and round, what was expected and what was found. Once the run has failed every request but
-// Heartbeat, Cancel and Tick gives failure().
+// Errors name client and round, what was expected and what was found. Once the run has failed every request but Cancel
+// gives failure().
 class RoundMachine {
  public:
   // Opens the run in the journal and goes on where it stood: Load, the closes since the saved state, the accepted
@@ -151,19 +151,20 @@ class RoundMachine {
 
   // The broadcast of the open round, for a client that last received that of round known - 1 (0: none).
   // Errors: FailedPrecondition if the round is not open yet, or the client is no participant of it; InvalidArgument if
-  // known > round; RoundWork's.
+  // known > round; Unavailable while a close waits for the journal; Internal where RoundWork fails.
   absl::StatusOr<Pulled> Pull(const Caller& caller, uint64_t round, uint64_t known, absl::Time now);
 
   // Before the upload of an update of `update_bytes` bytes with this digest (Hash64) for `round`: reserves room.
-  // Errors: FailedPrecondition for a round that is not open yet, one the client is no participant of, one before its
-  // last accepted, an update for `round` that differs from the accepted one, and a second update in one open round
-  // (staleness); InvalidArgument for more bytes than the rules allow.
+  // Errors: FailedPrecondition for a round that is not open yet, one the client is no participant of or done with, an
+  // update for `round` that differs from the accepted one, and a second update in one open round (staleness);
+  // InvalidArgument for more bytes than the rules allow.
   absl::StatusOr<Admission> Admit(const Caller& caller, uint64_t round, uint64_t update_bytes, uint64_t digest,
                                   absl::Time now);
 
-  // The update itself; gives the reservation back whatever comes of it. kAccepted only once the journal has it.
-  // Errors, besides those of Admit: Aborted for a reservation that is not, or no more, this caller's; DataLoss for
-  // bytes that are not the ones admitted; InvalidArgument for what RoundWork::Check refuses; the journal's.
+  // The update itself; spends the reservation whatever comes of it. kAccepted only once the journal has it.
+  // Errors, besides those of Admit: Aborted for a reservation that is not, or no more, this caller's (a repeated Push
+  // gets that, and hears kAlreadyAccepted when it admits again); DataLoss for bytes that are not the ones admitted;
+  // InvalidArgument for what RoundWork::Check refuses; ResourceExhausted and Unavailable when the journal cannot write.
   absl::StatusOr<PushOutcome> Push(const Caller& caller, uint64_t reservation, std::vector<std::byte> bytes,
                                    absl::Time now);
   // Many at once, in one write of the journal; outcomes in their order. Its error is that of all that it would have
@@ -181,8 +182,10 @@ class RoundMachine {
   absl::Time Tick(absl::Time now);
 
   uint64_t open_round() const { return open_round_; }  // = rounds: finished
+  bool started() const { return started_; }            // round 0 is open, or was: start_clients have registered
   bool finished() const { return open_round_ == options_.run.rounds; }
-  const absl::Status& failure() const { return failure_; }  // OK unless the run cannot go on
+  // OK unless the run cannot go on; then FailedPrecondition, with the round and the cause in words.
+  const absl::Status& failure() const { return failure_; }
   const MachineOptions& options() const { return options_; }
   const Counters& counters() const { return counters_; }
   // How the open round stands.
@@ -219,10 +222,38 @@ class RoundMachine {
   struct UnwrittenClose {
     ClosedRound closed;
     std::optional<StateArchive> state;
-    absl::Time retry_at;
+    absl::Time retry_at, give_up_at;
   };
 
+  enum class Standing { kWanted, kAlreadyAccepted, kLate };  // of one client's update for one round
+
   RoundMachine(MachineOptions options, RoundWork* work, RoundJournal* journal);
+  absl::Status Recover(absl::Time now);
+
+  // round_requests.cc
+  absl::StatusOr<Client*> Admitted(const Caller& caller, absl::Time now);  // who asks, if they may ask at all
+  absl::Status Refuse(Counter counter, absl::Status status);               // counts it, says it in the log
+  bool IsParticipant(uint32_t client, uint64_t round) const;
+
+  // round_uploads.cc
+  absl::StatusOr<Standing> StandingOf(uint32_t client, uint64_t round, uint64_t digest);
+  absl::StatusOr<PushOutcome> Examine(PushRequest& request, std::vector<AcceptedUpdate>& taken, absl::Time now);
+  absl::Status WriteTaken(std::vector<AcceptedUpdate> taken);
+  void Release(std::map<uint64_t, Reservation>::iterator reservation);
+  absl::Time ExpireUploads(absl::Time now);
+
+  // round_clock.cc
+  bool IsDone(uint32_t participant, absl::Time now) const;
+  bool MayClose(absl::Time now) const;
+  void OpenRound(absl::Time now);
+  void CloseRound(absl::Time now);
+  bool WriteClose(absl::Time now);
+  void Extend(absl::Time now);
+  void Fail(const absl::Status& cause);
+  std::string Progress(absl::Time now) const;  // "3 of 10 updates, quorum 5; waiting for clients 1, 4, 9"
+  absl::Time NextDue(absl::Time now) const;
+  absl::Status JournalError(const absl::Status& status);
+  void Report(RoundEvent::Kind kind, std::string text) const;
 
   MachineOptions options_;
   RoundWork* work_;

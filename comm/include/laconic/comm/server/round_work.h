@@ -40,7 +40,7 @@ class RoundWork {
   virtual absl::StatusOr<std::span<const std::byte>> Broadcast(uint64_t round, uint64_t known) = 0;
 
   // Whether `update` (untrusted bytes) may take part, entirely checked, without effect: an update that passes must not
-  // make Close fail. Any error refuses it for good; the message names what is wrong with it.
+  // make Close fail, one that was refused is refused again. The message of an error names what is wrong with it.
   virtual absl::Status Check(const RoundUpdate& update) const = 0;
 
   // Ends the open round `round` with `updates`, ascending by client, each client at most once; never empty where there
