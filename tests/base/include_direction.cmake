@@ -26,7 +26,7 @@ forbid(comm "(optim|tools|examples|tests)/")
 forbid(comm/transport "(compressors|comm/collectives)/")
 forbid(optim "(tools|examples|tests)/")
 foreach(folder base compressors comm optim)
-  forbid(${folder}/include "(mpi\\.h|fmt/|nlohmann/|Random123/|xxhash|Eigen/|cblas|CLI)")
+  forbid(${folder}/include "(mpi\\.h|fmt/|nlohmann/|Random123/|xxhash|Eigen/|cblas|CLI|grpc|google/protobuf|openssl/|sqlite3)")
 endforeach()
 
 # A public header reaches others only by their installed name, never a private header beside the sources.
