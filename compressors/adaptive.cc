@@ -27,7 +27,7 @@ struct Family {
 };
 constexpr Family kFamilies[] = {
     {.codec = "quantize", .level = "bits", .integer = true, .least = 1, .most = kMostBits, .span = 8, .window = 10},
-    {.codec = "topk", .level = "ratio", .integer = false, .least = 0, .most = 1, .span = 8, .window = 10},
+    {.codec = "topk", .level = "ratio", .integer = false, .least = 0, .most = 1, .span = 8, .window = 50},
     {.codec = "lowrank", .level = "rank", .integer = true, .least = 1, .most = 1 << 16, .span = 2, .window = 50},
 };
 
@@ -106,7 +106,7 @@ const AdaptiveInfo& GetAdaptiveInfo() {
            "what is least: bytes, estimated time, or (at equal bytes) the whole gradient's error"},
           {"every", "1..", "1000", "steps between plans"},
           {"warmup", "1..", "every", "steps under the uniform setting before the first"},
-          {"window", "1..", "10, lowrank 50", "steps before a plan whose messages are averaged"},
+          {"window", "1..", "50, quantize 10", "steps before a plan whose messages are averaged"},
           {"alpha", "number in (0, 100]", "1", "times the budget"},
           {"error", "l2|squared", "l2", "of a layer, as it is summed"},
           {"span", "number in [1, 1000]", "8, lowrank 2", "levels from uniform / span to uniform * span"},

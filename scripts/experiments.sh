@@ -134,27 +134,6 @@ experiment_onebit_transformer() {  # 1-bit Adam, 0/1 Adam and 1-bit LAMB against
   onebit_methods "Character transformer" 0.01
 }
 
-# Each layer its own setting against one for all, at equal steps.
-lgreco() {  # family, level of the uniform setting, spec of that setting, rest of the pipeline
-  begin "L-GreCo with $1, uniform $2, perceptron on Fashion-MNIST"
-  local every=100 rate=0.05
-  shared=(--batch 32 --optimizer "sgd(momentum=0.9)" --schedule "step(every=700, factor=0.1)" --steps 1000)
-  if [[ -n $quick ]]; then every=10 shared=(--hidden 64 --batch 8 --steps 30); fi
-  method "uniform" --spec "$3$4"
-  method "adaptive" --spec "adaptive(family=$1, budget=uniform:$2, every=$every, warmup=$every)$4"
-  table test_accuracy,test_loss,wire_bytes,last_step_wire_bytes --against uniform
-  plot --x wire_bytes --y loss --log-x --title "$1, uniform $2 and adaptive, perceptron on Fashion-MNIST"
-}
-experiment_lgreco_topk() {  # L-GreCo: top-k, each layer its own ratio
-  lgreco topk 0.01 "topk(ratio=0.01)" +ef+gather
-}
-experiment_lgreco_lowrank() {  # L-GreCo: low-rank, each layer its own rank
-  lgreco lowrank 4 "lowrank(rank=4)" +ef
-}
-experiment_lgreco_quantize() {  # L-GreCo: quantisation, each layer its own number of bits
-  lgreco "quantize(block=128)" 4 "quantize(bits=4, block=128)" +ef+gather
-}
-
 # What all methods on the transformer share.
 share_transformer() {
   steps=500 rate=0.004

@@ -27,7 +27,7 @@ TEST(Adaptive, ToString_HasAllDefaultsAndReadsBackToItself) {
     EXPECT_EQ(Parse(spec->ToString())->ToString(), spec->ToString());
   }
   EXPECT_EQ(Parse("adaptive(family=topk, budget=uniform(0.01), every=50)")->ToString(),
-            "adaptive(family=topk, budget=uniform:0.01, objective=bytes, every=50, warmup=50, window=10, alpha=1, "
+            "adaptive(family=topk, budget=uniform:0.01, objective=bytes, every=50, warmup=50, window=50, alpha=1, "
             "error=l2, span=8, speed=measured)");
 }
 
