@@ -1,7 +1,6 @@
 #include "laconic/optim/federated/simulation.h"
 
 #include <filesystem>
-#include <mutex>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,7 +14,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
-using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
 
@@ -152,22 +150,97 @@ TEST(Simulation, Divergence_IsAnErrorThatStays) {
   EXPECT_EQ(simulation->Step().status(), status);
 }
 
-TEST(Simulation, FedAvg_Resumed_ContinuesBitForBit) {
-  const std::string folder = ::testing::TempDir() + "/federated_resume";
+// A new folder of the running test's own.
+std::string NewFolder() {
+  const std::string folder =
+      ::testing::TempDir() + "/simulation_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
-  FederatedPlan plan = QuadraticPlan("fedavg", "topk(ratio=0.2)");
-  plan.downlink = "topk(ratio=0.1)";
-  plan.server_optimizer = "sgd(momentum=0.5)";
-  LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome whole, RunRounds(plan, 10));
+  return folder;
+}
 
-  LACONIC_ASSERT_OK_AND_ASSIGN(auto first, Simulation::Create(plan, {}, Quadratics()));
-  LACONIC_ASSERT_OK(RunRounds(*first, 4).status());
-  LACONIC_ASSERT_OK(first->SaveCheckpoint(folder));
-  LACONIC_ASSERT_OK_AND_ASSIGN(auto second, Simulation::Create(plan, {}, Quadratics()));
+SimulationOptions BusyOptionsIn(const std::string& folder) {
+  SimulationOptions options = BusyOptions();
+  options.store.folder = folder + "/clients";
+  return options;
+}
+
+TEST(Simulation, Resumed_ContinuesBitForBit) {
+  const std::string folder = NewFolder();
+  const SimulationOptions options = BusyOptionsIn(folder);
+  LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome whole, RunRounds(BusyPlan(), 10, BusyOptions()));
+  {
+    LACONIC_ASSERT_OK_AND_ASSIGN(auto first, Simulation::Create(BusyPlan(), options, Quadratics()));
+    LACONIC_ASSERT_OK(RunRounds(*first, 4).status());
+    LACONIC_ASSERT_OK(first->SaveCheckpoint(folder));
+    LACONIC_ASSERT_OK(RunRounds(*first, 3).status());  // and then it was killed
+  }
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto second, Simulation::Create(BusyPlan(), options, Quadratics()));
   LACONIC_ASSERT_OK(second->LoadCheckpoint(folder));
   LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome rest, RunRounds(*second, 6));
   EXPECT_EQ(rest.hashes.back(), whole.hashes.back());
   EXPECT_EQ(rest.rounds.back().downlink_bytes, whole.rounds.back().downlink_bytes);
+}
+
+TEST(Simulation, KilledInTheMiddleOfACheckpoint_TheOneBeforeIsWhole) {
+  const std::string folder = NewFolder();
+  const SimulationOptions options = BusyOptionsIn(folder);
+  LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome whole, RunRounds(BusyPlan(), 10, BusyOptions()));
+  {
+    LACONIC_ASSERT_OK_AND_ASSIGN(auto first, Simulation::Create(BusyPlan(), options, Quadratics()));
+    LACONIC_ASSERT_OK(RunRounds(*first, 4).status());
+    LACONIC_ASSERT_OK(first->SaveCheckpoint(folder));
+    std::filesystem::copy_file(folder + "/server.safetensors", folder + "/of_round_4");
+    LACONIC_ASSERT_OK(RunRounds(*first, 3).status());
+    LACONIC_ASSERT_OK(first->SaveCheckpoint(folder));
+  }
+  // As if the clients' part of the second had been done, and the server's not.
+  std::filesystem::rename(folder + "/of_round_4", folder + "/server.safetensors");
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto second, Simulation::Create(BusyPlan(), options, Quadratics()));
+  LACONIC_ASSERT_OK(second->LoadCheckpoint(folder));
+  EXPECT_EQ(second->round(), 4u);
+  LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome rest, RunRounds(*second, 6));
+  EXPECT_EQ(rest.hashes.back(), whole.hashes.back());
+}
+
+TEST(Simulation, RanksResumed_ContinueBitForBit) {
+  const std::string folder = NewFolder();
+  LACONIC_ASSERT_OK_AND_ASSIGN(const Outcome whole, RunRounds(BusyPlan(), 6, BusyOptions()));
+  const auto run = [&](bool resume, int rounds, uint64_t* hash) {
+    return RunInProcess(2, [&, hash](std::unique_ptr<Transport> transport) -> absl::Status {
+      Communicator comm(std::move(transport));
+      SimulationOptions options = BusyOptionsIn(folder);
+      options.comm = &comm;
+      LACONIC_ASSIGN_OR_RETURN(auto simulation, Simulation::Create(BusyPlan(), options, Quadratics()));
+      if (resume) LACONIC_RETURN_IF_ERROR(simulation->LoadCheckpoint(folder));
+      LACONIC_ASSIGN_OR_RETURN(const Outcome outcome, RunRounds(*simulation, rounds));
+      if (comm.rank() == 0) *hash = outcome.hashes.back();
+      return simulation->SaveCheckpoint(folder);
+    });
+  };
+  uint64_t hash = 0;
+  LACONIC_ASSERT_OK(run(/*resume=*/false, 2, &hash));
+  LACONIC_ASSERT_OK(run(/*resume=*/true, 4, &hash));
+  EXPECT_EQ(hash, whole.hashes.back());
+
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto alone, Simulation::Create(BusyPlan(), BusyOptionsIn(folder), Quadratics()));
+  EXPECT_THAT(alone->LoadCheckpoint(folder),
+              HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("saved by 2 ranks")));
+}
+
+TEST(Simulation, ClientsVectorsInMemory_CannotBeSaved) {
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto simulation, Simulation::Create(BusyPlan(), {}, Quadratics()));
+  EXPECT_THAT(simulation->SaveCheckpoint(NewFolder()),
+              HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("needs a folder")));
+}
+
+TEST(Simulation, AnotherPlansCheckpoint_IsRefused) {
+  const std::string folder = NewFolder();
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto first, Simulation::Create(QuadraticPlan("fedavg"), {}, Quadratics()));
+  LACONIC_ASSERT_OK(first->SaveCheckpoint(folder));
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto second, Simulation::Create(QuadraticPlan("fedprox"), {}, Quadratics()));
+  EXPECT_THAT(second->LoadCheckpoint(folder),
+              HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("saved by a run of method=fedavg")));
 }
 
 }  // namespace
