@@ -159,7 +159,7 @@ absl::Time RoundMachine::Tick(absl::Time now) {
     } else if (!started_) {
       const auto registered =
           std::count_if(clients_.begin(), clients_.end(), [](const Client& client) { return client.incarnation != 0; });
-      if (registered >= options_.rules.start_clients || open_round_ > 0) {
+      if (registered >= options_.rules.start_clients) {
         OpenRound(now);
       } else if (now >= deadline_) {
         Extend(now);

@@ -117,6 +117,8 @@ absl::Status RoundMachine::Recover(absl::Time now) {
                        options_.run.id, open_round_, run.closed_rounds - run.saved_rounds, accepted_.size()));
   }
   deadline_ = now + options_.rules.deadline;  // to start, where clients are still waited for
+  started_ = open_round_ > 0;
+  if (started_ && !finished()) OpenRound(now);
   Tick(now);
   return absl::OkStatus();
 }

@@ -107,8 +107,9 @@ absl::StatusOr<Pulled> RoundMachine::Pull(const Caller& caller, uint64_t round, 
                                                                 : fmt::format("open is {}", open_round_))));
   }
   if (known > round) {
-    return absl::InvalidArgumentError(
-        fmt::format("client {} pulls round {} and says that it received round {}", caller.client, round, known - 1));
+    return Refuse(Counter::kRefusedUnasked,
+                  absl::FailedPreconditionError(fmt::format(
+                      "client {} pulls round {} and says that it received round {}", caller.client, round, known - 1)));
   }
   if (unwritten_.has_value()) {
     return absl::UnavailableError(fmt::format("client {}: round {} is being closed", caller.client, round));

@@ -10,8 +10,8 @@
 
 namespace laconic {
 
-// What is to become of an update of `client` (admitted to ask) for `round`. Errors are refusals for good; each of them,
-// and kLate, stays true for ever, so that a client may drop what it kept for the update.
+// What is to become of an update of `client` (admitted to ask) for `round`. kLate stays true for ever, so that the
+// client may drop what it kept for the update. Errors are for what a client that keeps to the protocol never waits for.
 absl::StatusOr<RoundMachine::Standing> RoundMachine::StandingOf(uint32_t client, uint64_t round, uint64_t digest) {
   const auto unasked = [&](std::string_view why) {
     return Refuse(Counter::kRefusedUnasked, absl::FailedPreconditionError(fmt::format(
@@ -32,7 +32,12 @@ absl::StatusOr<RoundMachine::Standing> RoundMachine::StandingOf(uint32_t client,
     return unasked(fmt::format(", open is {}", started_ ? fmt::to_string(open_round_) : "none yet"));
   }
   if (finished() || open_round_ - round > options_.rules.staleness) return Standing::kLate;
-  if (round < clients_[client].from_round) return unasked(", with which it is done");
+  if (round < clients_[client].from_round) {
+    // Refused before, which its sender may not have heard.
+    return Refuse(Counter::kRefusedUnasked,
+                  absl::InvalidArgumentError(fmt::format(
+                      "client {} sends an update for round {}, where it was refused or has none", client, round)));
+  }
   if (!IsParticipant(client, round)) return unasked(", whose participant it is not");
   if (accepted_.contains(client)) {
     return unasked(fmt::format(", its update for round {} counts in the open round {}",

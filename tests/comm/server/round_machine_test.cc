@@ -421,6 +421,15 @@ TEST_F(RoundMachineTest, UpdateThatFailsItsCheck_IsRefusedForGoodAndNotWaitedFor
   EXPECT_EQ(work_.model_, "0[0a]");
 }
 
+// Found by the simulation, seed 2: who did not hear the refusal asks again, and must not take it for another matter.
+TEST_F(RoundMachineTest, RefusedUpdateSentAgain_IsRefusedTheSameWay) {
+  Start(2);
+  RegisterAll();
+  EXPECT_THAT(Send(Of(1), 0, "bad"), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("infinite")));
+  EXPECT_THAT(Send(Of(1), 0, "bad"),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("round 0, where it was refused")));
+}
+
 TEST_F(RoundMachineTest, RoundThatIsNotOpenYet_IsRefused) {
   Start(1);
   RegisterAll();
@@ -575,7 +584,7 @@ TEST_F(RoundMachineTest, Pull_GivesTheBroadcastOfTheOpenRoundOnly) {
   EXPECT_EQ(Text(machine_->Pull(Of(0), 1, 1, now_)->bytes), "0[0a 1b] since 1");
   EXPECT_TRUE(machine_->Pull(Of(0), 0, 0, now_)->late);
   EXPECT_THAT(machine_->Pull(Of(0), 1, 2, now_),
-              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("received round 1")));
+              HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("received round 1")));
   EXPECT_EQ(Count(Counter::kPulledBytes), 16u);
 }
 
@@ -621,6 +630,21 @@ TEST_F(RoundMachineTest, RestartAfterTheLastUpdate_ClosesAtOnce) {
   Restart();  // before Tick closed it
   EXPECT_EQ(machine_->open_round(), 1u);
   EXPECT_EQ(work_.model_, "0[0a]");
+}
+
+// Found by the simulation, seed 561.
+TEST_F(RoundMachineTest, RestartOfAFinishedRun_StillTellsWhatBecameOfTheLastRound) {
+  rounds_ = 1;
+  Start(2);
+  RegisterAll();
+  Accepts(0, 0, "a");
+  Advance(absl::Seconds(10));
+  Tick();
+  Restart();
+  EXPECT_TRUE(machine_->finished());
+  EXPECT_EQ(*Send(Of(0), 0, "a"), PushOutcome::kAlreadyAccepted);
+  EXPECT_EQ(*Send(Of(1), 0, "b"), PushOutcome::kLate);
+  EXPECT_EQ(machine_->NextTask(Of(1), 1, now_)->kind, Task::Kind::kFinished);
 }
 
 TEST_F(RoundMachineTest, RestartWithAnotherDescription_IsRefused) {

@@ -12,7 +12,9 @@
 //      of the update it was sending when it stopped: equal means commit what that update made of its state, else drop.
 //   2. NextTask until there is work for round r; Pull; make the update once, keep its bytes.
 //   3. Admit, Push; after no answer, or a retriable error (IsRetriable below), again from Admit with the same bytes.
-//      kAccepted and kAlreadyAccepted: commit. kLate or any other error: drop. Never commit before the answer.
+//      kAccepted and kAlreadyAccepted: commit. kLate and InvalidArgument, which refuse the update for good: drop. Never
+//      either before the answer. Any other error is about the client, not the update: stop, keep what was kept for the
+//      update; step 1 settles it when the client starts again.
 //   4. NextTask(r + 1).
 #pragma once
 
@@ -150,14 +152,14 @@ class RoundMachine {
   absl::StatusOr<Task> NextTask(const Caller& caller, uint64_t from_round, absl::Time now);
 
   // The broadcast of the open round, for a client that last received that of round known - 1 (0: none).
-  // Errors: FailedPrecondition if the round is not open yet, or the client is no participant of it; InvalidArgument if
-  // known > round; Unavailable while a close waits for the journal; Internal where RoundWork fails.
+  // Errors: FailedPrecondition if the round is not open yet, the client is no participant of it, or known > round;
+  // Unavailable while a close waits for the journal; Internal where RoundWork fails.
   absl::StatusOr<Pulled> Pull(const Caller& caller, uint64_t round, uint64_t known, absl::Time now);
 
   // Before the upload of an update of `update_bytes` bytes with this digest (Hash64) for `round`: reserves room.
-  // Errors: FailedPrecondition for a round that is not open yet, one the client is no participant of or done with, an
-  // update for `round` that differs from the accepted one, and a second update in one open round (staleness);
-  // InvalidArgument for more bytes than the rules allow.
+  // Errors: FailedPrecondition for a round that is not open yet, one the client is no participant of, an update for
+  // `round` that differs from the accepted one, and a second update in one open round (staleness); InvalidArgument for
+  // more bytes than the rules allow, and for a round in which the client's update was refused or that it is done with.
   absl::StatusOr<Admission> Admit(const Caller& caller, uint64_t round, uint64_t update_bytes, uint64_t digest,
                                   absl::Time now);
 
@@ -177,7 +179,7 @@ class RoundMachine {
   absl::Status Heartbeat(const Caller& caller, absl::Time now);
 
   // Closes and opens rounds, ends uploads that take too long, repeats writes that failed: only here does time pass.
-  // Call it after pushes and at the time it gave back, which is when something may be due at the latest
+  // Call it after requests and at the time it gave back, which is when something may be due at the latest
   // (InfiniteFuture: nothing will). Cheap when nothing is due.
   absl::Time Tick(absl::Time now);
 
