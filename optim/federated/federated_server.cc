@@ -63,11 +63,13 @@ class Server final : public FederatedServer {
   size_t BroadcastBytes(uint64_t known) const override { return downlink_.BroadcastBytes(known); }
 
   absl::Status Check(const ClientUpdate& update) const override {
-    if (update.client >= plan_.clients) {
-      return absl::InvalidArgumentError(fmt::format("client {} of {}", update.client, plan_.clients));
+    if (update.client >= plan_.clients || update.round > round_) {
+      return absl::InvalidArgumentError(
+          fmt::format("update of client {} for round {}: there are {} clients, round {} is open", update.client,
+                      update.round, plan_.clients, round_));
     }
     checked_.assign(model_.size(), 0.0f);
-    return parts_.uplink.DecodeAdd(update.bytes, Origin(update.client), 1.0f, checked_);
+    return parts_.uplink.DecodeAdd(update.bytes, OriginOf(update), 1.0f, checked_);
   }
 
   // Only what lies in mean_ is written before all updates have shown themselves to be right.
@@ -123,7 +125,9 @@ class Server final : public FederatedServer {
   }
 
  private:
-  VectorCodec::Origin Origin(uint32_t client) const { return {.seed = plan_.seed, .round = round_, .sender = client}; }
+  VectorCodec::Origin OriginOf(const ClientUpdate& update) const {
+    return {.seed = plan_.seed, .round = update.round, .sender = update.client};
+  }
 
   // mean_ <- mean of what the updates decode to: summed by client, each share rounded, so the bits do not depend on who
   // came first.
@@ -136,7 +140,7 @@ class Server final : public FederatedServer {
             fmt::format("update {} of the round is client {}'s: clients are below {} and come in ascending order", i,
                         updates[i].client, plan_.clients));
       }
-      LACONIC_RETURN_IF_ERROR(parts_.uplink.DecodeAdd(updates[i].bytes, Origin(updates[i].client), share, mean_));
+      LACONIC_RETURN_IF_ERROR(parts_.uplink.DecodeAdd(updates[i].bytes, OriginOf(updates[i]), share, mean_));
     }
     return absl::OkStatus();
   }

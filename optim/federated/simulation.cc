@@ -143,7 +143,8 @@ absl::StatusOr<SimulatedRound> LocalSimulation::TakeRound() {
 
   updates_.clear();
   for (const RoundSlot& slot : slots_) {
-    if (slot.fate == RoundSlot::Fate::kCounted) updates_.push_back({slot.client, slot.update});
+    if (slot.fate == RoundSlot::Fate::kCounted)
+      updates_.push_back({.client = slot.client, .round = round, .bytes = slot.update});
   }
   LACONIC_RETURN_IF_ERROR(server_->Close(updates_));
   return Report(round);

@@ -39,9 +39,11 @@ struct FederatedPlan {
 // S of N clients, ascending, without replacement, uniformly at random: a pure function of (seed, round).
 std::vector<uint32_t> SampleClients(uint64_t seed, uint64_t round, uint32_t clients, uint32_t sampled);
 
-// What one client sent in one round.
+// What one client sent in one round: the one that closes, or of workers that may lag behind (RoundRules::staleness) one
+// before it.
 struct ClientUpdate {
   uint32_t client = 0;
+  uint64_t round = 0;
   std::span<const std::byte> bytes;
 };
 
@@ -82,7 +84,7 @@ class FederatedServer {
   virtual size_t BroadcastBytes(uint64_t known) const = 0;
 
   // Whether `update` may take part in the open round, entirely checked and without effect. DataLoss naming client,
-  // tensor and fault; InvalidArgument for a client >= plan().clients.
+  // tensor and fault; InvalidArgument for a client >= plan().clients or a round that is not open yet.
   virtual absl::Status Check(const ClientUpdate& update) const = 0;
 
   // Ends the open round: the mean over `updates` (strictly ascending by client), the method's Update, the step of the
