@@ -27,5 +27,6 @@ Command AddReport(CLI::App& app);
 Command AddCompare(CLI::App& app);
 // command_line: the whole one, as a shell would take it again, for files that say how they came about.
 Command AddBench(CLI::App& app, const std::string& command_line);
+Command AddFed(CLI::App& app, const std::string& command_line);
 
 }  // namespace laconic::tools

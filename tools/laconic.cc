@@ -44,6 +44,7 @@ int Main(int argc, char** argv) {
       AddReport(app),
       AddCompare(app),
       AddBench(app, CommandLine(argc, argv)),
+      AddFed(app, CommandLine(argc, argv)),
   };
   try {
     app.parse(argc, argv);

@@ -6,7 +6,9 @@
 namespace laconic::tools::assets {
 
 extern const std::string_view kReportCss;
+extern const std::string_view kLookJs;  // shared by the two below
 extern const std::string_view kReportJs;
+extern const std::string_view kFedJs;
 extern const std::string_view kUplotCss;  // empty where uPlot was not found
 extern const std::string_view kUplotJs;   // ... with its license line (MIT)
 

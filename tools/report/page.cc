@@ -46,21 +46,6 @@ std::string ScriptJson(const Json& json) {
   return text;
 }
 
-std::string Table(const Section& section) {
-  std::string html = "<div class=\"table\"><table>\n<thead><tr>";
-  for (const std::string& cell : section.header) html += "<th scope=\"col\">" + EscapeHtml(cell) + "</th>";
-  html += "</tr></thead>\n<tbody>\n";
-  for (const std::vector<std::string>& row : section.rows) {
-    html += "<tr>";
-    for (size_t i = 0; i < row.size(); ++i) {
-      const char* tag = i == 0 ? "th scope=\"row\"" : "td";
-      html += fmt::format("<{}>{}</{}>", tag, EscapeHtml(row[i]), i == 0 ? "th" : "td");
-    }
-    html += "</tr>\n";
-  }
-  return html + "</tbody></table></div>\n";
-}
-
 std::string Facts(const ResultFile& file) {
   std::string html = "<dl>";
   const auto add = [&](std::string_view name, const std::string& value) {
@@ -119,31 +104,52 @@ std::string ReportPage(std::span<const ResultFile> files) {
                             charts.size(), EscapeHtml(section.chart.title));
       }
       body += fmt::format("<figcaption>{}</figcaption>\n</figure>\n{}</article>\n", EscapeHtml(section.chart.caption),
-                          Table(section));
+                          HtmlTable(section.header, section.rows));
       charts.push_back(ChartJson(section.chart));
     }
     body += "</section>\n";
   }
+  return WholePage({.title = "Laconic: measurements", .body = std::move(body), .script = assets::kReportJs}, charts);
+}
+
+std::string HtmlTable(std::span<const std::string> header, std::span<const std::vector<std::string>> rows) {
+  std::string html = "<div class=\"table\"><table>\n<thead><tr>";
+  for (const std::string& cell : header) html += "<th scope=\"col\">" + EscapeHtml(cell) + "</th>";
+  html += "</tr></thead>\n<tbody>\n";
+  for (const std::vector<std::string>& row : rows) {
+    html += "<tr>";
+    for (size_t i = 0; i < row.size(); ++i) {
+      const char* tag = i == 0 ? "th scope=\"row\"" : "td";
+      html += fmt::format("<{}>{}</{}>", tag, EscapeHtml(row[i]), i == 0 ? "th" : "td");
+    }
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string WholePage(const PageParts& parts, const nlohmann::ordered_json& data) {
+  const std::string title = EscapeHtml(parts.title);
   std::string page =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>Laconic: measurements</title>\n"
-      "<link rel=\"icon\" href=\"data:,\">\n<style>\n";
+      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>" +
+      title + "</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n";
   page += assets::kUplotCss;
   page += assets::kReportCss;
-  page += "</style>\n</head>\n<body>\n<h1>Laconic: measurements</h1>\n";
+  page += "</style>\n</head>\n<body>\n<h1>" + title + "</h1>\n";
   if (!HaveUplot()) {
     page +=
         "<p class=\"note\">Charts are left out: this laconic was built without uPlot (configure with "
         "-DLACONIC_UPLOT_DIR=.../node_modules/uplot). Every figure is in the tables.</p>\n";
   }
-  page += body;
+  page += parts.body;
   if (HaveUplot()) {
-    page += fmt::format("<script type=\"application/json\" id=\"charts\">{}</script>\n<script>\n", ScriptJson(charts));
-    page += assets::kUplotJs;
-    page += "</script>\n<script>\n";
-    page += assets::kReportJs;
-    page += "</script>\n";
+    page += fmt::format("<script type=\"application/json\" id=\"data\">{}</script>\n", ScriptJson(data));
+    for (const std::string_view script : {assets::kUplotJs, assets::kLookJs, parts.script}) {
+      page += "<script>\n";
+      page += script;
+      page += "</script>\n";
+    }
   }
   return page + "</body>\n</html>\n";
 }

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -10,6 +11,9 @@
 #include "fmt/format.h"
 #include "laconic/base/status.h"
 #include "tools/command.h"
+#include "tools/fed/folder.h"
+#include "tools/fed/summary.h"
+#include "tools/report/fed_page.h"
 #include "tools/report/page.h"
 #include "tools/report/runs.h"
 #include "tools/report/svg.h"
@@ -34,7 +38,19 @@ absl::Status WriteText(const std::string& path, const std::string& text) {
              : absl::UnavailableError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
 }
 
+// Of a folder of `laconic fed run`.
+absl::StatusOr<Answer> WriteFedPage(const Flags& flags) {
+  LACONIC_ASSIGN_OR_RETURN(const FedFolder folder, FedFolder::Open(flags.inputs[0]));
+  LACONIC_ASSIGN_OR_RETURN(const Summary summary, Summarize(folder));
+  LACONIC_ASSIGN_OR_RETURN(const std::string page, FedPage(folder, summary));
+  LACONIC_RETURN_IF_ERROR(WriteText(flags.page, page));
+  fmt::print("{}: {} bytes\n{}", flags.page, page.size(), SummaryTable(summary));
+  return Answer::kYes;
+}
+
 absl::StatusOr<Answer> WritePage(const Flags& flags) {
+  std::error_code ignored;
+  if (flags.inputs.size() == 1 && std::filesystem::is_directory(flags.inputs[0], ignored)) return WriteFedPage(flags);
   std::vector<ResultFile> files;
   for (const std::string& input : flags.inputs) {
     LACONIC_ASSIGN_OR_RETURN(files.emplace_back(), ReadResultFile(input));
@@ -100,11 +116,15 @@ Command AddReport(CLI::App& app) {
       "script; lines are means over seeds, bands their range.\n\n"
       "  laconic bench allreduce -b 1K -e 64M -f 4 --spec sign+ef+scatter -J out.json\n"
       "  laconic report out.json -o report.html\n"
+      "  laconic report fed-runs/logistic-fashion-mnist -o report.html\n"
       "  train --compare dense topk(ratio=0.01)+ef --seed 1 --json run1.json     and --seed 2 --json run2.json\n"
       "  laconic report run1.json run2.json --svg loss.svg --x wire_bytes --y loss --log-x\n"
       "  laconic report run1.json run2.json --table test_accuracy,wire_bytes --against dense");
   auto flags = std::make_shared<Flags>();
-  report->add_option("inputs", flags->inputs, "JSON files of laconic bench -J, or of train --json")->required();
+  report
+      ->add_option("inputs", flags->inputs,
+                   "JSON files of laconic bench -J, or of train --json; or one folder of laconic fed run")
+      ->required();
   report->add_option("-o,--output", flags->page, "The page to write");
   report->add_option("--svg", flags->svg, "The plot to write");
   report->add_option("--x", flags->x, "What goes to the right: step, wire_bytes or any figure")->capture_default_str();

@@ -1,5 +1,5 @@
 # The subcommand report, whose page holds its style, its script and uPlot.
-target_sources(laconic_tools PRIVATE report/charts.cc report/page.cc report/report.cc
+target_sources(laconic_tools PRIVATE report/charts.cc report/fed_page.cc report/page.cc report/report.cc
   report/runs.cc report/svg.cc ${CMAKE_CURRENT_BINARY_DIR}/assets.cc)
 
 # uPlot draws the charts of reports and travels inside them (MIT, https://github.com/leeoniya/uPlot). Without it reports keep
@@ -23,8 +23,10 @@ elseif(LACONIC_UPLOT_DIR)
 else()
   message(STATUS "uPlot not found: reports will have tables only (npm install uplot, -DLACONIC_UPLOT_DIR=...)")
 endif()
-set(asset_files report/report.css report/report.js report/assets.cc.in)
+set(asset_files report/report.css report/look.js report/report.js report/fed.js report/assets.cc.in)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${asset_files} ${LACONIC_UPLOT_JS})
 file(READ report/report.css REPORT_CSS)
+file(READ report/look.js LOOK_JS)
 file(READ report/report.js REPORT_JS)
+file(READ report/fed.js FED_JS)
 configure_file(report/assets.cc.in assets.cc @ONLY)

@@ -1,0 +1,29 @@
+// `laconic fed`: federated learning with compressed messages.
+#include "tools/fed/fed.h"
+
+#include <vector>
+
+namespace laconic::tools {
+
+Command AddFed(CLI::App& app, const std::string& command_line) {
+  CLI::App* fed = app.add_subcommand("fed", "Federated learning: many clients, few of them at a time, few bits each");
+  fed->require_subcommand(1);
+  fed->footer(
+      "Examples:\n"
+      "  laconic fed run                                   three methods on Fashion-MNIST; open the report it names\n"
+      "  laconic fed run --model \"mlp(hidden=128)\" --split dirichlet=0.3 --seeds 1,2,3 -o out\n"
+      "  laconic fed rerun out                             the same again, bit for bit?\n"
+      "  laconic fed resume out                            goes on after a crash\n"
+      "  laconic fed split --clients 8 -o parts            a folder of samples for each client");
+  const std::vector<Command> commands = {AddFedRun(*fed, command_line), AddFedRerun(*fed), AddFedResume(*fed),
+                                         AddFedSplit(*fed)};
+  auto run = [commands]() -> absl::StatusOr<Answer> {
+    for (const Command& command : commands) {
+      if (command.app->parsed()) return command.run();
+    }
+    return absl::InternalError("no subcommand of fed was parsed");
+  };
+  return {fed, run};
+}
+
+}  // namespace laconic::tools
