@@ -159,6 +159,8 @@ class FileStore final : public MappedStore {
   }
 
   void End(uint32_t client) override {
+    // Those of before the budget was passed leave together.
+    if (past_budget() && !dropped_.exchange(true)) memory_.Drop(0, all_bytes());
     Release(client);
     --in_use_;
   }
@@ -227,6 +229,7 @@ class FileStore final : public MappedStore {
   UndoJournal journal_;
   std::vector<uint8_t> recorded_;  // by client: whether the journal has how it was at the last checkpoint
   std::atomic<uint32_t> in_use_ = 0;
+  std::atomic<bool> dropped_ = false;
   std::mutex starting_;
   std::atomic<bool> started_ = false;
 };

@@ -84,5 +84,15 @@ TEST(Averaging, UnequalData_Stalls) {
   EXPECT_NEAR(full, 6.66e-3, 5e-6);
 }
 
+// Shifts undo who was drawn and what the codec lost; the drift of plain local steps is left, 6.66e-3 as above. At these
+// rates the rest is gone after 2000 rounds: the slowest factor is that of diana's shifts, (1 - 0.2 / 4)^2000 = e^-100.
+TEST(ErrorFeedback, UnequalData_StallsAtTheDriftAlone) {
+  for (const auto& [method, codec] :
+       {std::pair{"ef21", kTopK}, std::pair{"econtrol", kTopK}, std::pair{"diana", kRandK}}) {
+    LACONIC_ASSERT_OK_AND_ASSIGN(const double distance, DistanceAfter(QuadraticPlan(method, codec), 2000));
+    EXPECT_NEAR(distance, 6.66e-3, 5e-6) << method;
+  }
+}
+
 }  // namespace
 }  // namespace laconic
