@@ -8,6 +8,7 @@
 #include "laconic/compressors/adaptive.h"
 #include "laconic/compressors/codec_registry.h"
 #include "laconic/optim/distributed_optimizer.h"
+#include "laconic/optim/federated/method.h"
 #include "nlohmann/json.hpp"
 #include "tools/command.h"
 #include "tools/sample_data.h"
@@ -77,11 +78,19 @@ std::vector<Table> Tables() {
   for (const OptimizerInfo& info : OptimizerTable()) {
     optimizers.rows.push_back({info.name, info.summary, Keys(info.parameters), info.travels, info.keeps, info.source});
   }
+  Table federated{"Federated methods",
+                  {"method", "what it does", "keys [default]", "codec it needs", "a client keeps", "the server keeps",
+                   "goes down", "source"},
+                  {}};
+  for (const FederatedMethodInfo& info : BuiltInFederatedMethods()) {
+    federated.rows.push_back({info.name, info.summary, Keys(info.parameters), info.needs, info.client_keeps,
+                              info.server_keeps, info.broadcast, info.source});
+  }
   const AdaptiveInfo& adaptive = GetAdaptiveInfo();
   const Table policies{"Layer policies",
                        {"in a codec's place", "what it does", "keys [default]", "source"},
                        {{adaptive.name, adaptive.summary, Keys(adaptive.parameters), adaptive.source}}};
-  return {codecs, policies, controls, strategies, optimizers};
+  return {codecs, policies, controls, strategies, optimizers, federated};
 }
 
 std::string Escaped(std::string cell) {
@@ -111,7 +120,7 @@ std::string Text(const Table& table) {
 }
 
 // Codecs (with bits per element measured by encoding 2^20 standard normal values as a 1024 x 1024 matrix), error
-// controls with their memory price, strategies with their wire bytes, optimizers.
+// controls with their memory price, strategies with their wire bytes, optimizers, federated methods.
 std::string DescribeMethods(TableFormat format) {
   nlohmann::ordered_json json;
   std::string text;
@@ -133,7 +142,8 @@ std::string DescribeMethods(TableFormat format) {
 
 Command AddMethods(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "methods", "List codecs, error controls, strategies and optimizers, with bytes and memory price");
+      "methods",
+      "List codecs, error controls, strategies, optimizers and federated methods, with bytes and memory price");
   CLI::Option* markdown = command->add_flag("--markdown")->description("As the tables in the README");
   CLI::Option* json = command->add_flag("--json")->description("As one JSON object")->excludes(markdown);
   auto run = [=]() -> absl::StatusOr<Answer> {

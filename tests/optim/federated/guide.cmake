@@ -1,0 +1,18 @@
+# cmake -DGUIDE=<markdown> -DEXAMPLE=<source> -P guide.cmake: fails unless the guide quotes, word for word, what lies between the
+# example's two lines of dashes.
+file(READ ${GUIDE} guide)
+file(READ ${EXAMPLE} example)
+string(FIND "${example}" "// ----" first)
+string(SUBSTRING "${example}" ${first} -1 example)
+string(FIND "${example}" "\n" line_end)
+math(EXPR begin "${line_end} + 1")
+string(SUBSTRING "${example}" ${begin} -1 example)
+string(FIND "${example}" "// ----" last)
+if(last LESS 1)
+  message(FATAL_ERROR "${EXAMPLE} has no two lines of dashes")
+endif()
+string(SUBSTRING "${example}" 0 ${last} example)
+string(FIND "${guide}" "${example}" position)
+if(position EQUAL -1)
+  message(FATAL_ERROR "${GUIDE} does not quote ${EXAMPLE} as it is:\n${example}")
+endif()
