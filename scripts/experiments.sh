@@ -53,8 +53,8 @@ table() { "$laconic" report "$output/$name"/*.json --table "$@" | tee -a "$outpu
 plot() { "$laconic" report "$output/$name"/*.json --svg "$output/$name.svg" "$@"; }
 
 # One method, each seed: method LABEL [option of train...], after the options that all methods of the experiment share. `rate` is
-# the learning rate.
-number=0 rate=0
+# the learning rate, `launch` what starts the trainer where ranks are no threads.
+number=0 rate=0 launch=()
 method() {
   local label=$1 seed json
   shift
@@ -62,7 +62,7 @@ method() {
   for seed in ${seeds//,/ }; do
     json=$output/$name/$(printf %02d "$number")-$(tr -c 'A-Za-z0-9\n' - <<<"$label")-$seed.json
     [[ -e $json ]] && continue
-    "$train" "${shared[@]}" --lr "$rate" --seed "$seed" --label "$label" --json "$json" "$@" >"$json.log" 2>&1 ||
+    "${launch[@]}" "$train" "${shared[@]}" --lr "$rate" --seed "$seed" --label "$label" --json "$json" "$@" >"$json.log" 2>&1 ||
       { tail -n 5 "$json.log" >&2; rm -f "$json"; fail "$name: $label failed; its log is $json.log"; }
     rm "$json.log"
   done
@@ -114,6 +114,8 @@ onebit_methods() {  # title, learning rate of LAMB
     --optimizer "zero-one-adam($b, var_freeze_step=$freeze, kappa=4, local_step_scaler=$freeze, local_step_clipper=4)"
   rate=$2 method "LAMB" --optimizer "lamb($b)" --spec dense
   rate=$2 method "1-bit LAMB" --optimizer "onebit-lamb($b, freeze_step=$freeze)"
+  rate=$2 method "LAMB, beta2 0.999" --optimizer "lamb(beta2=0.999)" --spec dense
+  rate=$2 method "1-bit LAMB, beta2 0.999" --optimizer "onebit-lamb(beta2=0.999, freeze_step=$freeze)"
   table test_loss,test_accuracy,wire_bytes,last_step_wire_bytes --against Adam
   plot --x wire_bytes --y loss --log-x --title "$1, 4 ranks"
 }
@@ -191,6 +193,61 @@ experiment_layers() {  # L-GreCo: each layer its own setting of a codec, against
 experiment_layers_cnn() {  # the same on a convolutional network
   begin "CNN on Fashion-MNIST, 4 ranks x 32 samples, error feedback, a plan every 100 steps"
   layers "CNN" 1000 0.05 1K --model cnn
+}
+
+experiment_layers_time() {  # L-GreCo: plans of least time against those of least bytes, on 100 Mbit and 1 Gbit (as root by TCP)
+  begin "plans of least bytes and of least time, perceptron, 4 ranks on links of 100 Mbit and 1 Gbit, a plan every 50 steps"
+  local rate=0.05 plan="every=50, warmup=50" planned=50 links="100Mbit 1Gbit" once=$seeds
+  local family codec uniform strategy seed link objective objectives="bytes time" label
+  local launch=() on_link=()
+  shared=(--model mlp --hidden 512,256,128 --batch 32 --optimizer "sgd(momentum=0.9)" --steps 150)
+  if [[ -n $quick ]]; then
+    plan="every=10, warmup=10, window=5" planned=10 links=1Gbit
+    shared=(--hidden 64 --batch 8 --steps 30)
+  fi
+  # The two that are compared run one after the other, each first in turn, whatever else the machine does.
+  for seed in ${once//,/ }; do
+    seeds=$seed number=0
+    for link in $links; do
+      if [[ -n $quick || $(id -u) != 0 ]]; then
+        on_link=(--link "$link")  # paced by the trainer, ranks as threads
+      else
+        scripts/netlab.sh --name exp up 4 "$link" && trap 'scripts/netlab.sh --name exp down' EXIT
+        launch=(scripts/netlab.sh --name exp mpirun)
+      fi
+      for family in "topk 0.01 gather" "lowrank 4 linear" "quantize(block=128) 4 gather"; do
+        read -r codec uniform strategy <<<"$family"
+        for objective in $objectives; do
+          label="${codec%(*}, $link, $objective"
+          method "$label" "${on_link[@]}" --metrics "$output/$name/$label, $seed.jsonl" \
+            --spec "adaptive(family=$codec, budget=uniform:$uniform, objective=$objective, $plan)+ef+$strategy"
+        done
+      done
+      if [[ ${#launch[@]} -gt 0 ]]; then scripts/netlab.sh --name exp down && trap - EXIT; fi
+    done
+    objectives=$(tr ' ' '\n' <<<"$objectives" | tac | tr '\n' ' ')
+  done
+  seeds=$once
+  step_medians "$planned" | tee -a "$output/$name.md"
+  plot --x wire_bytes --y loss --log-x --title "Plans of least bytes and of least time, perceptron"
+}
+# A row a label of "LABEL, SEED.jsonl" files of one JSON object a step: the median over all seeds' steps from step $1 on of rank 0's
+# milliseconds, and the mean of what it sent.
+step_medians() {
+  local first=$1 file
+  echo "| method | median step, ms | a quarter are below, above | bytes a step |"
+  echo "|---|---|---|---|"
+  for file in "$output/$name"/*.jsonl; do
+    sed -n 's/.*"step":\([0-9]*\),.*"wire_bytes":\([0-9]*\),.*"seconds":\([0-9.e-]*\)[,}].*/\1 \2 \3/p' "$file" |
+      awk -v first="$first" -v label="$(basename "${file%, *}")" '$1 >= first { printf "%s|%d|%.9f\n", label, $2, $3 }'
+  done | sort -t '|' -k 1,1 -k 3,3g | awk -F '|' '
+    function row() {
+      if (n) printf "| %s | %.1f | %.1f, %.1f | %.0f |\n", label, 1e3 * s[int((n + 1) / 2)], 1e3 * s[int((n + 3) / 4)],
+                    1e3 * s[int((3 * n + 1) / 4)], bytes / n
+    }
+    $1 != label { row(); label = $1; n = bytes = 0 }
+    { s[++n] = $3; bytes += $2 }
+    END { row() }'
 }
 
 for name in "${names[@]}"; do
