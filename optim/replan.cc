@@ -18,6 +18,7 @@ namespace {
 
 constexpr uint32_t kMeasureStream = 0xada9;  // random draws of codecs that are being measured
 constexpr size_t kRun = 1024;                // elements of a message formed at a time
+constexpr double kCredible = 0.95;           // share of the seconds below which a plan of more bytes is believed faster
 
 // Figures of one layer at one level, as ranks exchange them.
 constexpr size_t kFigures = 4;
@@ -217,7 +218,8 @@ double Replanner::SecondsOf(const Layer& layer, size_t level, double bytes) cons
   return EstimateSeconds(layer.strategy, figures, setting_.ranks, setting_.link.value_or(LinkFigures{}));
 }
 
-// Of the plans of least time, least bytes and no plan at all the fastest, so that asking for time never costs any.
+// The plan of least bytes, unless that of least time (or no plan at all) is faster by more than measured codec speeds err: more
+// bytes for a gain that may not be one would be a loss on every link that is shared. So asking for time never costs any.
 absl::StatusOr<LayerPlan> Replanner::LeastTime(std::span<const LayerTable> bytes, double budget) const {
   std::vector<LayerTable> seconds(bytes.begin(), bytes.end());
   for (size_t i = 0; i < seconds.size(); ++i) {
@@ -229,7 +231,7 @@ absl::StatusOr<LayerPlan> Replanner::LeastTime(std::span<const LayerTable> bytes
   LACONIC_ASSIGN_OR_RETURN(LayerPlan best, PlanLayers(seconds, budget));
   LACONIC_ASSIGN_OR_RETURN(const LayerPlan fewest_bytes, PlanLayers(bytes, budget));
   const LayerPlan other = PlanOf(seconds, fewest_bytes.choice);
-  return other.cost < best.cost ? other : best;
+  return best.cost < kCredible * other.cost ? best : other;
 }
 
 absl::StatusOr<LayerPlan> Replanner::LeastError(std::span<const LayerTable> bytes, std::span<const double> all,
