@@ -81,7 +81,7 @@ absl::Status ApplyBroadcast(std::span<const std::byte> broadcast, uint64_t round
       LACONIC_RETURN_IF_ERROR((whole ? plain : downlink).DecodeAdd(*message, origin, 1.0f, vectors[v]));
     }
   }
-  return in.Finish(fmt::format("broadcast of round {}", round));
+  return in.remaining() == 0 ? absl::OkStatus() : Reject(round, fmt::format("{} bytes too many", in.remaining()));
 }
 
 }  // namespace laconic::internal

@@ -63,11 +63,7 @@ class Server final : public FederatedServer {
   size_t BroadcastBytes(uint64_t known) const override { return downlink_.BroadcastBytes(known); }
 
   absl::Status Check(const ClientUpdate& update) const override {
-    if (update.client >= plan_.clients || update.round > round_) {
-      return absl::InvalidArgumentError(
-          fmt::format("update of client {} for round {}: there are {} clients, round {} is open", update.client,
-                      update.round, plan_.clients, round_));
-    }
+    LACONIC_RETURN_IF_ERROR(CheckNumbers(update));
     checked_.assign(model_.size(), 0.0f);
     return parts_.uplink.DecodeAdd(update.bytes, OriginOf(update), 1.0f, checked_);
   }
@@ -129,16 +125,23 @@ class Server final : public FederatedServer {
     return {.seed = plan_.seed, .round = update.round, .sender = update.client};
   }
 
+  absl::Status CheckNumbers(const ClientUpdate& update) const {
+    if (update.client < plan_.clients && update.round <= round_) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        fmt::format("update of client {} for round {}: there are {} clients, round {} is open", update.client,
+                    update.round, plan_.clients, round_));
+  }
+
   // mean_ <- mean of what the updates decode to: summed by client, each share rounded, so the bits do not depend on who
   // came first.
   absl::Status Average(std::span<const ClientUpdate> updates) {
     std::fill(mean_.begin(), mean_.end(), 0.0f);
     const float share = 1.0f / static_cast<float>(updates.size());
     for (size_t i = 0; i < updates.size(); ++i) {
-      if (updates[i].client >= plan_.clients || (i > 0 && updates[i].client <= updates[i - 1].client)) {
-        return absl::InvalidArgumentError(
-            fmt::format("update {} of the round is client {}'s: clients are below {} and come in ascending order", i,
-                        updates[i].client, plan_.clients));
+      LACONIC_RETURN_IF_ERROR(CheckNumbers(updates[i]));
+      if (i > 0 && updates[i].client <= updates[i - 1].client) {
+        return absl::InvalidArgumentError(fmt::format("client {} after client {}: updates come in ascending order",
+                                                      updates[i].client, updates[i - 1].client));
       }
       LACONIC_RETURN_IF_ERROR(parts_.uplink.DecodeAdd(updates[i].bytes, OriginOf(updates[i]), share, mean_));
     }

@@ -1,11 +1,12 @@
-// A step of GradientSync, or of a DistributedOptimizer, allocates nothing once every size has been seen. Counted by
-// replacing the global operator new of this binary.
+// A step of GradientSync, or of a DistributedOptimizer, allocates nothing once every size has been seen; nor does a
+// round of a federated client, or of its server. Counted by replacing the global operator new of this binary.
 #include <atomic>
 #include <barrier>
 #include <cstdlib>
 #include <new>
 
 #include "tests/optim/distributed_optimizers.h"
+#include "tests/optim/federated/quadratic.h"
 
 namespace {
 std::atomic<bool> counting = false;
@@ -110,6 +111,47 @@ TEST_P(EveryOptimizer, StepsOfTheLastPhase_AllocateNothing) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryOptimizer, ::testing::ValuesIn(testing::OptimizerCases()),
                          [](const auto& info) { return info.param.name; });
+
+class EveryFederatedMethod : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
+
+// One client and its server. With differences on the downlink the server keeps a varying number of past messages; that
+// queue alone may grow.
+TEST_P(EveryFederatedMethod, RoundsAfterTheFirst_AllocateNothing) {
+  FederatedPlan plan = QuadraticPlan(GetParam().first, GetParam().second);
+  plan.clients = plan.sampled = 1;
+  QuadraticObjective objective;
+  auto server = FederatedServer::Create(plan, objective.parameters());
+  auto client = FederatedClient::Create(plan, &objective);
+  ASSERT_TRUE(server.ok() && client.ok()) << server.status();
+  std::vector<std::vector<float>> vectors((*client)->method().client_vectors().size(),
+                                          std::vector<float>(kQuadraticElements));
+  const std::vector<std::span<float>> state(vectors.begin(), vectors.end());
+  const auto round = [&]() -> absl::Status {
+    LACONIC_ASSIGN_OR_RETURN(const auto broadcast, (*server)->Broadcast((*client)->known()));
+    LACONIC_RETURN_IF_ERROR((*client)->Receive((*server)->round(), broadcast));
+    LACONIC_ASSIGN_OR_RETURN(const FederatedClient::Result result, (*client)->Run(0, state));
+    (*client)->Commit(state);
+    const ClientUpdate update{.client = 0, .round = (*server)->round(), .bytes = result.bytes};
+    LACONIC_RETURN_IF_ERROR((*server)->Check(update));
+    return (*server)->Close({&update, 1});
+  };
+  for (int t = 0; t < 3; ++t) ASSERT_TRUE(round().ok());
+  allocations = 0;
+  counting = true;
+  absl::Status status;
+  for (int t = 0; t < 3 && status.ok(); ++t) status = round();
+  counting = false;
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(allocations, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryFederatedMethod,
+                         ::testing::Values(std::pair{"fedavg", "identity"},
+                                           std::pair{"fedpaq", "quantize(bits=2, rounding=stochastic)"},
+                                           std::pair{"scallion", "randk(ratio=0.2, scale=unbiased, seed=rank)"},
+                                           std::pair{"scafcom", "topk(ratio=0.1)"}, std::pair{"econtrol", "sign"},
+                                           std::pair{"fed-ef", "composite(topk(ratio=0.1), sign)"}),
+                         [](const auto& info) { return "method" + std::to_string(info.index); });
 
 TEST(Counter, CountsAnAllocation) {
   allocations = 0;
