@@ -31,9 +31,12 @@ bool IsLoopback(const std::string& server) {
 // none of them.
 bool IsBrokenCall(const absl::Status& status) { return absl::IsInternal(status) || absl::IsUnknown(status); }
 
+// The server's certificate is not for its name, or of no authority that is trusted. (That the server refuses this
+// client's shows as a connection that breaks, like any other.)
 bool IsRefusedCertificate(const absl::Status& status) {
-  return absl::IsUnavailable(status) && (status.message().find("certificate verify failed") != std::string::npos ||
-                                         status.message().find("peer name") != std::string::npos);
+  const std::string text(status.message());
+  return absl::IsUnavailable(status) && (text.find("certificate verify failed") != std::string::npos ||
+                                         text.find("not in peer certificate") != std::string::npos);
 }
 
 std::optional<absl::Duration> RetryAfter(const grpc::ClientContext& context) {
@@ -62,10 +65,11 @@ class ServerClient::Impl {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);  // notices a server that has vanished without a word
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20);  // a piece in one go
     arguments.SetMaxReceiveMessageSize(kMaxPieceBytes + 4096);
     if (!options_.server_name.empty()) arguments.SetSslTargetNameOverride(options_.server_name);
-    stub_ = v1::ParameterServer::NewStub(
-        grpc::CreateCustomChannel(options_.server, internal::ChannelCredentials(options_.tls), arguments));
+    channel_ = grpc::CreateCustomChannel(options_.server, internal::ChannelCredentials(options_.tls), arguments);
+    stub_ = v1::ParameterServer::NewStub(channel_);
     caller_.set_client(options_.client);
     caller_.set_incarnation(options_.incarnation);
   }
@@ -173,6 +177,7 @@ class ServerClient::Impl {
   };
 
   const ServerClientOptions options_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::ParameterServer::Stub> stub_;
   v1::Caller caller_;
   v1::PullPiece pulled_piece_;  // these two: memory that is used again
@@ -199,7 +204,8 @@ class ServerClient::Impl {
       if (status.ok()) return status;
       if (IsRefusedCertificate(status)) status = absl::UnauthenticatedError(status.message());
       const absl::Duration elapsed = absl::Now() - begin;
-      const absl::Duration pause = RetryAfter(context).value_or(backoff);
+      const std::optional<absl::Duration> retry_after = RetryAfter(context);
+      const absl::Duration pause = retry_after.value_or(backoff);
       const absl::Status described(
           status.code(),
           fmt::format("{}: {} ({} attempt{}, {:.1f} s of {:.6g} s)", Where(operation.phase, operation.round),
@@ -208,8 +214,21 @@ class ServerClient::Impl {
       if ((!IsRetriable(status) && !IsBrokenCall(status)) || elapsed + pause >= operation.limit) return described;
       if (options_.on_retry) options_.on_retry(described.ToString());
       ++traffic_.retries;
-      absl::SleepFor(pause);
+      if (retry_after.has_value()) {
+        absl::SleepFor(pause);
+      } else {
+        AwaitConnection(pause);
+      }
       backoff = std::min(2 * backoff, options_.max_backoff);
+    }
+  }
+
+  // Until a connection is there, at most for `pause`; then a moment more, if what is there is of no use yet. A channel
+  // makes progress only while somebody waits for it: who just slept would never be connected again.
+  void AwaitConnection(absl::Duration pause) {
+    const absl::Time end = absl::Now() + pause;
+    if (channel_->WaitForConnected(absl::ToChronoTime(end))) {
+      absl::SleepFor(std::min(end - absl::Now(), options_.first_backoff));
     }
   }
 

@@ -28,6 +28,7 @@ namespace {
 
 using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
 
+constexpr int kSendAheadBytes = 256 << 10;
 constexpr std::chrono::milliseconds kDrain(500);  // for calls to end by themselves when a server stops
 
 int Milliseconds(absl::Duration duration) {
@@ -54,6 +55,10 @@ class GrpcServer {
     set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
     set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(limits.idle_timeout));
     set(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(limits.max_calls_per_client) + 2);
+    // What a client may send ahead of being read, on each of its streams. gRPC's estimate of the path would let it
+    // grow.
+    set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kSendAheadBytes);
+    set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     built->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
         grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, ServerCredentials(tls));
     built->server_ = builder.BuildAndStart();

@@ -46,7 +46,8 @@ class ServerClient {
   static absl::StatusOr<std::unique_ptr<ServerClient>> Create(ServerClientOptions options);
   ~ServerClient();
 
-  // Must come first. Unauthenticated if either side refuses the other's certificate, as far as TLS lets us know.
+  // Must come first. Unauthenticated, at once, if the server's certificate is not to be believed. That the server refuses
+  // this client's shows as a connection that breaks: Unavailable, when connect_for is over.
   absl::StatusOr<Registration> Register();
 
   // Waits until there is work, or the run is finished. from_round: this client is done with all rounds before it.
