@@ -1,4 +1,4 @@
-// Opens a report in headless Chromium, light and dark, and looks at it: no console message of warning or error, no request
+// Opens reports in headless Chromium, light and dark, and looks at them: no console message of warning or error, no request
 // but the page itself, every chart painted, on its canvas and in a screenshot. Plain node, over the DevTools protocol on a
 // pipe.
 //   node report_browser.mjs CHROMIUM LACONIC DATA_FOLDER [SCREENSHOT_FOLDER]
@@ -123,7 +123,8 @@ const inspect = `Array.from(document.querySelectorAll(".chart"), (chart) => {
     left: box.left + scrollX, top: box.top + scrollY, right: box.right + scrollX, bottom: box.bottom + scrollY };
 })`;
 
-async function look(browser, page, scheme) {
+// wanted: {name, charts, rows}, and in `more` what else is true of the page, as expressions.
+async function look(browser, page, scheme, wanted) {
   const { targetId } = await browser.send("Target.createTarget", { url: "about:blank" });
   const { sessionId } = await browser.send("Target.attachToTarget", { targetId, flatten: true });
   const send = (method, params) => browser.send(method, params, sessionId);
@@ -150,16 +151,17 @@ async function look(browser, page, scheme) {
   await Promise.race([loaded, browser.gone]);
 
   const charts = await evaluate(inspect);
-  const tables = await evaluate("document.querySelectorAll('article table tbody tr').length");
+  const tables = await evaluate("document.querySelectorAll('.table table tbody tr').length");
   const paper = await evaluate("getComputedStyle(document.body).backgroundColor");
-  check(charts.length === 9, `${scheme}: ${charts.length} charts, not 9`);
-  check(tables > 50, `${scheme}: ${tables} table rows`);
+  check(charts.length === wanted.charts, `${wanted.name}, ${scheme}: ${charts.length} charts, not ${wanted.charts}`);
+  check(tables >= wanted.rows, `${wanted.name}, ${scheme}: ${tables} table rows`);
+  for (const expression of wanted.more) check(await evaluate(expression), `${wanted.name}, ${scheme}: not so: ${expression}`);
   check(scheme === "dark" ? /rgb\(20, 24, 29\)/.test(paper) : /rgb\(255, 255, 255\)/.test(paper), `${scheme}: background ${paper}`);
   check(await evaluate("document.documentElement.scrollWidth <= innerWidth"), `${scheme}: the page is wider than the window`);
   const { data } = await send("Page.captureScreenshot", { format: "png", captureBeyondViewport: true,
     clip: { x: 0, y: 0, width: 1200, height: await evaluate("document.documentElement.scrollHeight"), scale: 1 } });
   const png = Buffer.from(data, "base64");
-  if (keep) writeFileSync(join(keep, `report-${scheme}.png`), png);
+  if (keep) writeFileSync(join(keep, `${wanted.name}-${scheme}.png`), png);
   const image = decodePng(png);
   for (const chart of charts) {
     const seen = painted(image, chart);
@@ -174,10 +176,24 @@ async function look(browser, page, scheme) {
 const begin = Date.now();
 let browser, charts = 0;
 try {
-  const page = join(folder, "report.html");
+  const page = join(folder, "report.html"), fed = join(folder, "fed");
   execFileSync(laconic, ["report", join(data, "allreduce.json"), join(data, "codec.json"), "-o", page]);
+  execFileSync(laconic, ["fed", "run", "--data", "generate:logistic(test=500)", "--clients", "20", "--sample", "5", "--rounds", "40",
+    "--seeds", "1,2", "--network", "network(up=1Mbit, down=10Mbit, latency=20ms, step=5ms)", "-o", fed]);
+  // The heat map is painted, and another uplink rate gives other charts.
+  const painted = `(() => { const c = document.querySelector("canvas.split");
+    return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v, i) => i % 4 === 3 && v > 0); })()`;
+  const choose = `(() => { window.charts = () => [...document.querySelectorAll(".chart canvas")].map((c) => c.toDataURL());
+    window.before = charts();
+    const choice = document.getElementById("uplink");
+    choice.value = "250000";
+    return choice.dispatchEvent(new Event("change")); })()`;
+  const redrawn = "charts().filter((c, i) => c !== before[i]).length === 1";
   browser = new Browser();
-  for (const scheme of ["light", "dark"]) charts += await look(browser, page, scheme);
+  for (const scheme of ["light", "dark"]) {
+    charts += await look(browser, page, scheme, { name: "report", charts: 9, rows: 51, more: [] });
+    charts += await look(browser, join(fed, "report.html"), scheme, { name: "fed", charts: 5, rows: 9, more: [painted, choose, redrawn] });
+  }
 } catch (error) {
   failures.push(error.stack);
 } finally {
