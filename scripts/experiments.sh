@@ -104,6 +104,40 @@ experiment_logistic() {  # logistic regression, one class of Fashion-MNIST a ran
   plot --y measure --log-y --title "Logistic regression, 10 ranks with one class each, top-1 %" --y-title "|grad f|²"
 }
 
+# Federated: 200 clients of whom 20 take part in a round, 10 local steps of 32 samples at rate 0.1.
+#   federated TITLE TARGET [option of laconic fed run...]
+federated() {
+  local title=$1 target=$2 two four top
+  shift 2
+  two='quantize(bits=2, block=512, rounding=stochastic)' four='quantize(bits=4, block=512, rounding=stochastic)'
+  top='topk(ratio=0.01)'
+  local options=(--clients 200 --sample 20 --local-steps 10 --batch 32 --lr 0.1 --eval-every 20 --target "$target" "$@")
+  [[ -z $quick ]] || options+=(--rounds 2 --eval-every 1)
+  if [[ ! -e $output/$name/fed/results.json ]]; then
+    rm -rf "$output/$name/fed"
+    "$laconic" fed run "${options[@]}" --seeds "$seeds" --name "$title" -o "$output/$name/fed" --method \
+      "fedavg,fedpaq+$two,scaffold,scallion(alpha=0.1)+$two,scallion(alpha=1)+$four,fed-ef+$top,scafcom(beta=0.2)+$top" >/dev/null
+  fi
+  cp "$output/$name/fed/curves.json" "$output/$name/"
+  table test_accuracy,test_loss,bits_per_parameter,uplink_bytes --against "fedavg, fp32"
+  plot --x uplink_bytes --y test_accuracy --log-x --title "$title" --x-title "bytes sent by all clients" --y-title "test accuracy"
+}
+
+experiment_federated_logistic() {  # SCALLION and SCAFCOM against SCAFFOLD, FedPAQ, Fed-EF; two label shards a client
+  begin "federated logistic regression on Fashion-MNIST, two label shards a client"
+  federated "Logistic regression, 200 clients with two label shards each" 0.82 --rounds 1000
+}
+
+experiment_federated_mlp() {  # the same with a perceptron of 128 hidden units
+  begin "federated perceptron 784-128-10 on Fashion-MNIST, two label shards a client"
+  federated "Perceptron 784-128-10, 200 clients with two label shards each" 0.8 --model "mlp(hidden=128)" --rounds 500
+}
+
+experiment_federated_dirichlet() {  # the same logistic regression where labels are spread by Dirichlet(0.3)
+  begin "federated logistic regression on Fashion-MNIST, labels spread by Dirichlet(0.3)"
+  federated "Logistic regression, 200 clients, Dirichlet(0.3)" 0.82 --split dirichlet=0.3 --rounds 1000
+}
+
 # 1-bit Adam and its relatives against Adam at equal steps; they freeze after 25 %, the papers' rule of thumb being 15 to 25.
 onebit_methods() {  # title, learning rate of LAMB
   local freeze=$((steps / 4)) b=beta2=0.99

@@ -66,6 +66,9 @@ absl::Status Model::BuildImageClassifier() {
     layers_.Append(MakeRelu(layers_.out_shape()));
   }
   layers_.Append(MakeDense(fmt::format("fc{}", hidden.size() + 1), layers_.out_shape(), options_.classes));
+  if (options_.start_at_zero && options_.kind == ModelKind::kLogistic) {
+    layers_.ForEachTensor([](LayerTensor& tensor) { tensor.bound = 0; });
+  }
   return absl::OkStatus();
 }
 

@@ -38,6 +38,7 @@ struct ModelOptions {
   size_t width = 128;                       // transformer: features of a character
   size_t heads = 4;                         // transformer: parts of the width that attend each for itself
   size_t max_rows = 128;                    // of any batch
+  bool start_at_zero = false;               // logistic: all weights start at 0, where its loss is ln(classes)
   uint64_t seed = 0;                        // equal seeds give equal weights, bit for bit
 };
 

@@ -5,6 +5,7 @@
 //   runs/<id>.json         a finished run; models/<id>.safetensors its model
 //   checkpoints/<id>/      of a run that goes on
 //   results.csv, results.json, report.html
+//   curves.json            the runs as `laconic report --svg` and `--table` read them
 #pragma once
 
 #include <cstdint>

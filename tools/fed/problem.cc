@@ -50,6 +50,9 @@ absl::StatusOr<nn::ModelOptions> ParseModelSpec(std::string_view text) {
   model.kind = *kind;
   model.hidden = {128};
   std::vector<ParameterInfo> accepted;
+  if (model.kind == nn::ModelKind::kLogistic) {
+    accepted.push_back({"start", "zero|random", "zero", "the weights that training starts from"});
+  }
   if (model.kind == nn::ModelKind::kMlp || model.kind == nn::ModelKind::kCnn) {
     accepted.push_back({"hidden", "widths", "128", "of the dense layers before the last"});
   }
@@ -64,6 +67,10 @@ absl::StatusOr<nn::ModelOptions> ParseModelSpec(std::string_view text) {
   const SpecCall* channels = nullptr;
   if (model.kind == nn::ModelKind::kMlp || model.kind == nn::ModelKind::kCnn) hidden = arguments.Call("hidden");
   if (model.kind == nn::ModelKind::kCnn) channels = arguments.Call("channels");
+  if (model.kind == nn::ModelKind::kLogistic) {
+    constexpr std::string_view kStarts[] = {"zero", "random"};
+    model.start_at_zero = arguments.Word("start", "zero", kStarts) == "zero";
+  }
   if (model.kind == nn::ModelKind::kTransformer) {
     model.width = static_cast<size_t>(arguments.Integer("width", 128, 1, kMaxWidth));
     model.blocks = static_cast<size_t>(arguments.Integer("blocks", 2, 1, 64));

@@ -14,7 +14,7 @@
 
 namespace laconic::tools {
 
-// "logistic", "mlp(hidden=128)", "mlp(hidden=256x128)", "cnn(channels=16x32, hidden=128)", "transformer(width=128,
+// "logistic" from weights 0, "logistic(start=random)", "mlp(hidden=128)", "mlp(hidden=256x128)", "cnn(channels=16x32, hidden=128)", "transformer(width=128,
 // blocks=2, heads=4)". InvalidArgument with column.
 absl::StatusOr<nn::ModelOptions> ParseModelSpec(std::string_view text);
 

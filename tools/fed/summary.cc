@@ -30,6 +30,8 @@ double MeanOf(const std::vector<double>& values) {
   return values.empty() ? kNone : sum / static_cast<double>(values.size());
 }
 
+Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
 // Of the sample; 0 for one value.
 double DeviationOf(const std::vector<double>& values) {
   if (values.size() < 2) return 0;
@@ -37,6 +39,38 @@ double DeviationOf(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += (value - mean) * (value - mean);
   return std::sqrt(sum / static_cast<double>(values.size() - 1));
+}
+
+// The runs as `laconic report --svg` and `--table` read them.
+Json CurvesJson(const std::vector<FinishedCurve>& curves, size_t elements) {
+  Json runs = Json::array();
+  for (const FinishedCurve& curve : curves) {
+    const Evaluation& last = curve.evaluations.back();
+    Json points = {{"round", Json::array()},
+                   {"uplink_bytes", Json::array()},
+                   {"test_accuracy", Json::array()},
+                   {"test_loss", Json::array()},
+                   {"seconds", Json::array()}};
+    for (const Evaluation& e : curve.evaluations) {
+      points["round"].push_back(e.round);
+      points["uplink_bytes"].push_back(e.uplink_bytes);
+      points["test_accuracy"].push_back(Number(e.test_accuracy));
+      points["test_loss"].push_back(Number(e.test_loss));
+      points["seconds"].push_back(Number(e.seconds));
+    }
+    Json run = {{"label", curve.run->Label()}, {"seed", curve.run->description.seed}};
+    run["test_loss"] = curve.result.error.empty() ? Number(last.test_loss) : Json("diverged");
+    if (std::isfinite(last.test_accuracy)) run["test_accuracy"] = last.test_accuracy;
+    run["uplink_bytes"] = last.uplink_bytes;
+    run["downlink_bytes"] = last.downlink_bytes;
+    if (last.updates > 0) {
+      run["bits_per_parameter"] =
+          8.0 * static_cast<double>(last.uplink_bytes) / static_cast<double>(last.updates * elements);
+    }
+    run["curve"] = std::move(points);
+    runs.push_back(std::move(run));
+  }
+  return {{"runs", std::move(runs)}};
 }
 
 // More is better.
@@ -109,8 +143,6 @@ std::string Significant(double value) {
   return value >= 100 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
 }
 
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 absl::Status WriteText(const std::string& path, std::string_view text) {
   return WriteFileAtomically(path, std::as_bytes(std::span(text.data(), text.size())));
 }
@@ -121,9 +153,7 @@ std::string CsvText(const std::string& text) {
   return quoted + '"';
 }
 
-}  // namespace
-
-absl::StatusOr<Summary> Summarize(const FedFolder& folder) {
+absl::StatusOr<std::vector<FinishedCurve>> FinishedCurves(const FedFolder& folder) {
   std::vector<FinishedCurve> curves;
   for (const PlannedRun& run : folder.config().runs) {
     LACONIC_ASSIGN_OR_RETURN(const std::optional<FinishedRun> finished, folder.Finished(run.id));
@@ -132,6 +162,13 @@ absl::StatusOr<Summary> Summarize(const FedFolder& folder) {
     if (evaluations.empty()) continue;
     curves.push_back({.run = &run, .result = *finished, .evaluations = std::move(evaluations)});
   }
+  return curves;
+}
+
+}  // namespace
+
+absl::StatusOr<Summary> Summarize(const FedFolder& folder) {
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<FinishedCurve> curves, FinishedCurves(folder));
   Summary summary;
   const auto classified = [](const FinishedCurve& c) { return std::isfinite(c.evaluations.back().test_accuracy); };
   summary.target_is_loss = std::none_of(curves.begin(), curves.end(), classified);
@@ -229,6 +266,9 @@ Json SummaryJson(const Summary& summary) {
 absl::Status WriteSummary(const FedFolder& folder, const Summary& summary) {
   LACONIC_RETURN_IF_ERROR(WriteText(folder.path() + "/results.csv", SummaryCsv(summary)));
   LACONIC_RETURN_IF_ERROR(WriteText(folder.path() + "/results.json", SummaryJson(summary).dump(2) + "\n"));
+  LACONIC_ASSIGN_OR_RETURN(const std::vector<FinishedCurve> curves, FinishedCurves(folder));
+  LACONIC_RETURN_IF_ERROR(
+      WriteText(folder.path() + "/curves.json", CurvesJson(curves, folder.config().elements()).dump() + "\n"));
   LACONIC_RETURN_IF_ERROR(folder.WriteConfig());
   LACONIC_ASSIGN_OR_RETURN(const std::string page, FedPage(folder, summary));
   return WriteText(folder.path() + "/report.html", page);

@@ -40,7 +40,7 @@ std::string SummaryTable(const Summary& summary);
 std::string SummaryCsv(const Summary& summary);
 nlohmann::ordered_json SummaryJson(const Summary& summary);
 
-// results.csv, results.json, report.html and the hashes in config.json.
+// results.csv, results.json, curves.json, report.html and the hashes in config.json.
 absl::Status WriteSummary(const FedFolder& folder, const Summary& summary);
 
 }  // namespace laconic::tools
