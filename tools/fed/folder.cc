@@ -116,7 +116,8 @@ absl::StatusOr<FedConfig> ParseConfig(const std::string& path, const Json& json)
   fields.Read("date", config.date);
   fields.Read("checkpoint-every", config.checkpoint_every);
   fields.Read("target", config.target);
-  config.machine = json.value("machine", Json::object());
+  if (const auto machine = json.find("machine"); machine != json.end() && machine->is_object())
+    config.machine = *machine;
   Fields simulation(json.value("simulation", Json::object()), path + ": simulation");
   uint64_t threads = 0;
   simulation.Read("threads", threads);

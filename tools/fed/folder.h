@@ -36,7 +36,7 @@ struct FedConfig {
   double target = 0;               // accuracy that bytes and seconds are counted to; 0: chosen from the results
   std::vector<Parameter> tensors;  // names and shapes
   std::vector<std::vector<uint64_t>> split;  // samples of each class at the first clients
-  nlohmann::ordered_json machine;
+  nlohmann::ordered_json machine = nlohmann::ordered_json::object();
 
   size_t elements() const;
 };
