@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "fmt/format.h"
@@ -65,7 +66,16 @@ class Server final : public FederatedServer {
   absl::Status Check(const ClientUpdate& update) const override {
     LACONIC_RETURN_IF_ERROR(CheckNumbers(update));
     checked_.assign(model_.size(), 0.0f);
-    return parts_.uplink.DecodeAdd(update.bytes, OriginOf(update), 1.0f, checked_);
+    LACONIC_RETURN_IF_ERROR(parts_.uplink.DecodeAdd(update.bytes, OriginOf(update), 1.0f, checked_));
+    if (plan_.max_norm == 0) return absl::OkStatus();
+    double squares = 0;
+    for (const float x : checked_) squares += static_cast<double>(x) * x;
+    if (const double norm = std::sqrt(squares); norm > plan_.max_norm) {
+      return absl::InvalidArgumentError(
+          fmt::format("update of client {} for round {} has norm {:.6g}, at most {} allowed", update.client,
+                      update.round, norm, FormatNumber(plan_.max_norm)));
+    }
+    return absl::OkStatus();
   }
 
   // Only what lies in mean_ is written before all updates have shown themselves to be right.
@@ -138,7 +148,7 @@ class Server final : public FederatedServer {
     std::fill(mean_.begin(), mean_.end(), 0.0f);
     const float share = 1.0f / static_cast<float>(updates.size());
     for (size_t i = 0; i < updates.size(); ++i) {
-      LACONIC_RETURN_IF_ERROR(CheckNumbers(updates[i]));
+      LACONIC_RETURN_IF_ERROR(plan_.max_norm == 0 ? CheckNumbers(updates[i]) : Check(updates[i]));
       if (i > 0 && updates[i].client <= updates[i - 1].client) {
         return absl::InvalidArgumentError(fmt::format("client {} after client {}: updates come in ascending order",
                                                       updates[i].client, updates[i - 1].client));

@@ -12,9 +12,9 @@ namespace laconic {
 std::string FederatedPlan::ToString() const {
   return fmt::format(
       "method={} uplink={} downlink={} steps={} learning_rate={} server_learning_rate={} server_optimizer={} "
-      "clients={} sampled={} seed={} min_elements={}",
+      "clients={} sampled={} seed={} min_elements={} max_norm={}",
       method, uplink, downlink, work.steps, FormatNumber(work.learning_rate), FormatNumber(server_learning_rate),
-      server_optimizer, clients, sampled, seed, min_elements);
+      server_optimizer, clients, sampled, seed, min_elements, FormatNumber(max_norm));
 }
 
 namespace internal {
@@ -35,6 +35,9 @@ absl::Status CheckNumbers(const FederatedPlan& plan) {
     if (!(std::isfinite(rate) && rate > 0)) {
       return absl::InvalidArgumentError(fmt::format("{} = {} is not a number above 0", name, FormatNumber(rate)));
     }
+  }
+  if (!(plan.max_norm >= 0)) {
+    return absl::InvalidArgumentError(fmt::format("max_norm = {} is not a number from 0 on", plan.max_norm));
   }
   return absl::OkStatus();
 }

@@ -86,13 +86,13 @@ TEST(ClientStore, OnDiskPastTheBudget_SameBitsAndNothingStaysInMemory) {
 
 TEST(ClientStore, ManyClients_TakeDiskAsTheyTakePart) {
   ClientStoreOptions options = Options(NewFolder());
-  options.clients = 1'000'000;
-  options.elements = 100'000;  // 800 GB, if they all took part
+  options.clients = 100'000;
+  options.elements = 1'000'000;  // 800 GB, if they all took part
   LACONIC_ASSERT_OK_AND_ASSIGN(auto store, ClientStore::Create(options));
-  LACONIC_ASSERT_OK_AND_ASSIGN(auto vectors, store->Begin(999'999));
-  vectors[1][99'999] = 1;
-  store->End(999'999);
-  EXPECT_LE(store->disk_bytes(), size_t{1} << 20);
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto vectors, store->Begin(99'999));
+  vectors[1][999'999] = 1;
+  store->End(99'999);
+  EXPECT_LE(store->disk_bytes(), size_t{16} << 20);
 }
 
 TEST(ClientStore, TooLarge_IsResourceExhausted) {

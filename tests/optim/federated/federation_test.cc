@@ -214,6 +214,27 @@ TEST(FederatedServer, BadUpdate_IsNamedAndChangesNothing) {
   EXPECT_THAT(server.Check({2, 3, good}), HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("round 2 is open")));
 }
 
+TEST(FederatedServer, UpdateAboveTheNorm_IsRefusedWithBoth) {
+  FederatedPlan plan = QuadraticPlan("fedavg");
+  plan.max_norm = 1000;
+  LACONIC_ASSERT_OK_AND_ASSIGN(auto federation, Federation::Create(plan));
+  LACONIC_ASSERT_OK(federation->Round());
+  const auto message = [&](float x) {
+    const std::vector<float> update(kQuadraticElements, x);
+    std::vector<std::byte> bytes(federation->server->uplink().MaxBytes());
+    const VectorCodec::Origin origin{.seed = plan.seed, .round = 1, .sender = 2};
+    EXPECT_THAT(federation->server->uplink().Encode(update, origin, bytes, {}), IsOk());
+    return bytes;
+  };
+  const std::vector<std::byte> fair = message(10), huge = message(1e30f);  // norms sqrt(30) times these
+  EXPECT_THAT(federation->server->Check({2, 1, fair}), IsOk());
+  const auto refused = HasStatus(absl::StatusCode::kInvalidArgument,
+                                 HasSubstr("client 2 for round 1 has norm 5.47723e+30, at most 1000 allowed"));
+  EXPECT_THAT(federation->server->Check({2, 1, huge}), refused);
+  EXPECT_THAT(federation->server->Close(std::vector<ClientUpdate>{{2, 1, huge}}), refused);
+  LACONIC_ASSERT_OK(federation->server->Close(std::vector<ClientUpdate>{{2, 1, fair}}));
+}
+
 TEST(FederatedServer, Load_ContinuesBitForBit) {
   FederatedPlan plan = QuadraticPlan("scafcom", "topk(ratio=0.2)");
   plan.downlink = kTopK;
@@ -353,6 +374,7 @@ TEST(FederatedPlan, BadNumbersAndPairs_AreNamed) {
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.work.steps = 0; }), HasSubstr("local steps = 0"));
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.work.learning_rate = -1; }), HasSubstr("local learning rate = -1"));
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.server_learning_rate = 0; }), HasSubstr("server learning rate = 0"));
+  EXPECT_THAT(error([](FederatedPlan& plan) { plan.max_norm = -1; }), HasSubstr("max_norm = -1"));
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.server_optimizer = "sgdd"; }), HasSubstr("\"sgdd\""));
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.uplink = "topp"; }), HasSubstr("uplink: spec column 1"));
   EXPECT_THAT(error([](FederatedPlan& plan) { plan.downlink = "sign+ef"; }), HasSubstr("downlink: spec column 6"));

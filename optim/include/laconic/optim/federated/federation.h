@@ -32,6 +32,7 @@ struct FederatedPlan {
   uint32_t sampled = 1;                  // S <= N a round
   uint64_t seed = 0;
   size_t min_elements = 0;  // smaller tensors are not compressed
+  double max_norm = 0;      // of an update, in units of gradients: a larger one is refused; 0: any finite one is taken
 
   std::string ToString() const;  // all of it on one line: equal texts, equal plans
 };
@@ -84,7 +85,8 @@ class FederatedServer {
   virtual size_t BroadcastBytes(uint64_t known) const = 0;
 
   // Whether `update` may take part in the open round, entirely checked and without effect. DataLoss naming client,
-  // tensor and fault; InvalidArgument for a client >= plan().clients or a round that is not open yet.
+  // tensor and fault; InvalidArgument for a client >= plan().clients, a round that is not open yet, or a norm
+  // above plan().max_norm.
   virtual absl::Status Check(const ClientUpdate& update) const = 0;
 
   // Ends the open round: the mean over `updates` (strictly ascending by client), the method's Update, the step of the
