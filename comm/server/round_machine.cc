@@ -127,7 +127,8 @@ std::vector<RoundMachine::Liveness> RoundMachine::Clients(absl::Time now) const 
   std::vector<Liveness> all;
   all.reserve(clients_.size());
   for (uint32_t client = 0; client < clients_.size(); ++client) {
-    all.push_back({client, clients_[client].incarnation != 0, now - clients_[client].seen});
+    const Client& c = clients_[client];
+    all.push_back({client, c.incarnation != 0, now - c.seen, c.in_flight});
   }
   return all;
 }

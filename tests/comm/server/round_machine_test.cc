@@ -362,6 +362,22 @@ TEST_F(RoundMachineTest, Staleness_OneUpdateOfAClientInARound) {
   EXPECT_EQ(work_.model_, "0[0a 1b]1[0d 1c]");
 }
 
+// A client that made an update for the open round although its last one counts there: not what NextTask told it to do.
+TEST_F(RoundMachineTest, Staleness_AnotherUpdateForTheRoundThatCountsTheLast_IsRefused) {
+  Start(3, {.quorum = 3, .enough = 3, .staleness = 1});
+  RegisterAll();
+  for (const uint32_t client : {0u, 2u}) Accepts(client, 0, "a");
+  EXPECT_EQ(machine_->NextTask(Of(1), 0, now_)->kind, Task::Kind::kWork);
+  Start(3, {.quorum = 2, .enough = 2, .staleness = 1});  // as if its quorum had been smaller
+  EXPECT_EQ(machine_->open_round(), 1u);
+  Accepts(1, 0, "b");
+  EXPECT_EQ(machine_->NextTask(Of(1), 1, now_)->kind, Task::Kind::kWait);
+  EXPECT_THAT(
+      Send(Of(1), 1, "c"),
+      HasStatus(absl::StatusCode::kFailedPrecondition,
+                HasSubstr("client 1 sends an update for round 1, its update for round 0 counts in the open round 1")));
+}
+
 // --- pushes: late, twice, other, broken ---
 
 TEST_F(RoundMachineTest, PushAgain_IsAlreadyAcceptedWithoutEffect) {
@@ -707,6 +723,24 @@ TEST_F(RoundMachineTest, FailedWriteOfAClose_IsRepeatedAndHoldsEverythingUp) {
   Tick();
   EXPECT_EQ(machine_->open_round(), 1u);
   EXPECT_EQ(work_.model_, "0[0a]");
+}
+
+// In memory the round is closed already, and who counted in it must not change any more.
+TEST_F(RoundMachineTest, PushWhileACloseIsNotWritten_IsPutOff) {
+  Start(2, {.quorum = 1});
+  RegisterAll();
+  Accepts(0, 0, "a");
+  const auto admission = Admit(Of(1), 0, "b");
+  Advance(absl::Seconds(10));
+  fault_ = WriteFault::kFails;
+  Tick();
+  const auto outcome = machine_->Push(Of(1), admission->reservation, Bytes("b"), now_);
+  EXPECT_THAT(outcome, HasStatus(absl::StatusCode::kUnavailable, HasSubstr("round 0 is being closed")));
+  EXPECT_EQ(Admit(Of(1), 0, "b")->kind, Admission::Kind::kBusy);
+  Advance(RoundRules().retry_after);
+  Tick();
+  EXPECT_EQ(*Send(Of(1), 0, "b"), PushOutcome::kLate);
+  EXPECT_EQ(disk_.inbox.size(), 1u);
 }
 
 TEST_F(RoundMachineTest, CloseThatCanNotBeWritten_FailsTheRunAfterAllExtensions) {

@@ -116,6 +116,9 @@ void SimulatedServer::AfterCall() {
   if (machine_->finished()) over_ = true;
   if (!machine_->failure().ok()) {
     world_->result.failure = std::string(machine_->failure().message());
+    const bool expected = world_->result.failure.find(" deadlines of ") != std::string::npos ||
+                          world_->result.failure.find("as the test wants it") != std::string::npos;
+    if (!expected) world_->Violated(world_->result.failure);
     if (++failures_ > 1) {
       over_ = true;
     } else {
@@ -227,6 +230,12 @@ void SimulatedServer::Note(const Request& request, const Reply& reply) {
 void SimulatedServer::CheckClosedRounds() {
   const bool more = replay_.closed_rounds() < disk_.rounds.size();
   while (replay_.closed_rounds() < disk_.rounds.size()) {
+    for (const auto& [key, update] : disk_.inbox) {
+      if (update.counted_in > update.round + world_->schedule.rules.staleness) {
+        world_->Violated(fmt::format("client {}'s update for round {} counts in round {}", update.client, update.round,
+                                     update.counted_in));
+      }
+    }
     const std::string wrong = replay_.Close(disk_);
     if (!wrong.empty()) world_->Violated(wrong);
     if (!world_->result.violation.empty()) {
@@ -278,6 +287,9 @@ void SimulatedServer::CheckEnd() {
     }
   }
   machine_->Tick(world_->Time() + world_->schedule.rules.upload_timeout);
+  for (const RoundMachine::Liveness& client : machine_->Clients(world_->Time())) {
+    if (client.in_flight != 0) world_->Violated(fmt::format("client {} still holds reservations", client.client));
+  }
   if (machine_->reservations() != 0 || machine_->bytes_in_flight() != 0) {
     world_->Violated(fmt::format("{} reservations are left", machine_->reservations()));
   }

@@ -4,6 +4,7 @@
 //
 // One schedule again, event by event:
 //   LACONIC_SIMULATION_SEED=1234 build/release/tests/comm/server/server_rounds_test --gtest_filter=Simulation.OneSeed
+// More of them: LACONIC_SIMULATION_SCHEDULES=1000000 and --gtest_filter=Simulation.Many*
 #include "tests/comm/server/simulation.h"
 
 #include <gtest/gtest.h>
@@ -14,25 +15,36 @@
 namespace laconic {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kSchedules = 1'000;
+#if defined(__has_feature)
+#define LACONIC_TEST_HAS_FEATURE(x) __has_feature(x)
+#else
+#define LACONIC_TEST_HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || LACONIC_TEST_HAS_FEATURE(address_sanitizer)
+constexpr uint64_t kSchedules = 2'000;
 #else
 constexpr uint64_t kSchedules = 15'000;
 #endif
 
+uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
+}
+
 TEST(Simulation, OneSeed) {
-  const char* seed = std::getenv("LACONIC_SIMULATION_SEED");
-  if (seed == nullptr) GTEST_SKIP() << "LACONIC_SIMULATION_SEED says which";
-  const SimulationResult result = Simulate(std::strtoull(seed, nullptr, 10), Mutation::kNone,
-                                           [](std::string_view line) { std::cout << line << "\n"; });
+  const uint64_t seed = FromEnvironment("LACONIC_SIMULATION_SEED", 0);
+  if (seed == 0) GTEST_SKIP() << "LACONIC_SIMULATION_SEED says which";
+  const SimulationResult result =
+      Simulate(seed, Mutation::kNone, [](std::string_view line) { std::cout << line << "\n"; });
   std::cout << (result.finished ? "finished" : result.failure) << "\n";
   EXPECT_EQ(result.violation, "");
 }
 
 TEST(Simulation, ManySchedules_HoldWhatMustHold) {
+  const uint64_t schedules = FromEnvironment("LACONIC_SIMULATION_SCHEDULES", kSchedules);
   SimulationResult all;
   uint64_t finished = 0, failed = 0;
-  for (uint64_t seed = 1; seed <= kSchedules; ++seed) {
+  for (uint64_t seed = 1; seed <= schedules; ++seed) {
     const SimulationResult result = Simulate(seed);
     ASSERT_EQ(result.violation, "") << "LACONIC_SIMULATION_SEED=" << seed
                                     << " server_rounds_test --gtest_filter=Simulation.OneSeed";
@@ -49,19 +61,19 @@ TEST(Simulation, ManySchedules_HoldWhatMustHold) {
     all.messages_repeated += result.messages_repeated;
   }
   // Schedules that never meet a fault would show nothing: each kind is met in more than one schedule of a hundred.
-  const uint64_t often = kSchedules / 100;
+  const uint64_t often = schedules / 100;
   for (const Counter counter : {Counter::kAccepted, Counter::kDuplicates, Counter::kLate, Counter::kBusy,
                                 Counter::kRefusedReplaced, Counter::kRefusedContent, Counter::kBrokenUploads,
                                 Counter::kExpiredUploads, Counter::kExtensions, Counter::kJournalErrors}) {
     EXPECT_GT(all.counters[counter], often) << CounterName(counter);
   }
-  EXPECT_GT(finished, kSchedules / 2);
+  EXPECT_GT(finished, schedules / 2);
   EXPECT_GT(failed, 0u);
   EXPECT_GT(all.server_crashes, often);
   EXPECT_GT(all.client_crashes, often);
   EXPECT_GT(all.zombies, often);
   EXPECT_GT(all.torn_writes, often);
-  std::cout << kSchedules << " schedules, " << finished << " finished, " << failed << " failed and said why; "
+  std::cout << schedules << " schedules, " << finished << " finished, " << failed << " failed and said why; "
             << all.closed_rounds << " rounds, " << all.events << " events, " << all.server_crashes
             << " crashes of the server, " << all.client_crashes << " of clients, " << all.zombies << " zombies, "
             << all.messages_lost << " messages lost, " << all.messages_repeated << " repeated, " << all.torn_writes

@@ -201,7 +201,8 @@ class RoundMachine {
   struct Liveness {
     uint32_t client = 0;
     bool registered = false;
-    absl::Duration silent;  // since its last request, or since this machine was made
+    absl::Duration silent;   // since its last request, or since this machine was made
+    uint32_t in_flight = 0;  // admissions not yet pushed
   };
   std::vector<Liveness> Clients(absl::Time now) const;  // all, ascending
 
