@@ -163,9 +163,6 @@ absl::Status WritePart(const std::string& folder, const ClientData& data, uint32
 
 absl::StatusOr<Part> ReadPart(const std::string& folder) {
   LACONIC_ASSIGN_OR_RETURN(LoadedPart part, ReadDataset(folder));
-  if (part.client == kNoClient) {
-    return absl::DataLossError(fmt::format("{} is a test set, no client's part", PathIn(folder)));
-  }
   const uint32_t client = part.client;
   return Part{.data = std::make_unique<OnePart>(std::move(part)), .client = client};
 }

@@ -15,9 +15,10 @@ namespace laconic::nn {
 // <folder>/samples.safetensors of the samples of one client: "inputs" (samples x features), "labels" (samples x labels
 // of each, as numbers) or "targets"; in the texts the format, the client and how many clients there are.
 absl::Status WritePart(const std::string& folder, const ClientData& data, uint32_t client);
-// The clients of whom one's samples are here. NotFound; DataLoss naming the file for what is no such file.
+// The clients of whom one's samples are here; of a test set's file, clients of whom nobody's are: enough for a server,
+// which computes no gradients. NotFound; DataLoss naming the file for what is no such file.
 struct Part {
-  std::unique_ptr<ClientData> data;
+  std::unique_ptr<ClientData> data;  // of a test set: 0 clients
   uint32_t client = 0;
 };
 absl::StatusOr<Part> ReadPart(const std::string& folder);

@@ -22,7 +22,8 @@ absl::StatusOr<nn::ModelOptions> ParseModelSpec(std::string_view text);
 class FederatedProblem {
  public:
   // Looks at data, normalize, model, split, data-seed and clients. Where data is a folder of `laconic fed split`, only
-  // that client's samples are there, and for testing those of the folder "test" beside it, if any.
+  // that client's samples are there, of the folder "test" nobody's; for testing those of the folder "test" beside it, if
+  // any.
   // Errors: those of the data, the split and the model, with the option's name.
   static absl::StatusOr<std::unique_ptr<FederatedProblem>> Load(const RunDescription& description);
 

@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -70,5 +71,9 @@ UNION ALL
 SELECT i.run, i.round, i.client, 'sent by nobody who registered' FROM inbox i
   LEFT JOIN clients c ON c.run = i.run AND c.client = i.client AND c.incarnation >= i.incarnation WHERE c.client IS NULL
 )sql";
+
+// What kSqliteAudit finds in the journal at `path`, a line for each row: "run 00..07, round 3, client 5: counts 2 times
+// in one round". Also while a server writes it. Errors as above; NotFound where there is no file.
+absl::StatusOr<std::vector<std::string>> AuditSqliteJournal(const std::string& path);
 
 }  // namespace laconic
