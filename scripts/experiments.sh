@@ -118,8 +118,11 @@ federated() {
     "$laconic" fed run "${options[@]}" --seeds "$seeds" --name "$title" -o "$output/$name/fed" --method \
       "fedavg,fedpaq+$two,scaffold,scallion(alpha=0.1)+$two,scallion(alpha=1)+$four,fed-ef+$top,scafcom(beta=0.2)+$top" >/dev/null
   fi
-  cp "$output/$name/fed/curves.json" "$output/$name/"
-  table test_accuracy,test_loss,bits_per_parameter,uplink_bytes --against "fedavg, fp32"
+  sed -e 's/"fedavg, fp32"/"FedAvg, fp32"/g; s/"fedpaq + [^"]*"/"FedPAQ, 2 bit"/g; s/"scaffold, fp32"/"SCAFFOLD, fp32"/g' \
+    -e 's/"scallion(alpha=0.1) [^"]*"/"SCALLION, 2 bit"/g; s/"scallion(alpha=1) [^"]*"/"SCALLION, 4 bit"/g' \
+    -e 's/"fed-ef + [^"]*"/"Fed-EF, top-1 %"/g; s/"scafcom(beta=0.2) [^"]*"/"SCAFCOM, top-1 %"/g' \
+    "$output/$name/fed/curves.json" >"$output/$name/curves.json"
+  table test_accuracy,test_loss,bits_per_parameter,uplink_bytes --against "FedAvg, fp32"
   plot --x uplink_bytes --y test_accuracy --log-x --title "$title" --x-title "bytes sent by all clients" --y-title "test accuracy"
 }
 
