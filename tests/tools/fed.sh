@@ -10,6 +10,8 @@ methods='fedavg,scallion(alpha=0.3)+quantize(bits=2, block=64, rounding=stochast
 expect 2 '--sample 30: must be at most --clients 20' -- fed run "${small[@]}" --sample 30
 expect 2 '--lr -1: must be a number above 0' -- fed run --lr -1
 expect 2 '--failure-rate 1: must be in \[0, 1\)' -- fed run --failure-rate 1
+expect 2 '--target 84: must be an accuracy in' -- fed run "${small[@]}" --target 84
+expect 2 '--seeds: 1 is there twice' -- fed run "${small[@]}" --seeds 1,1
 expect 2 '--deadline 2: without --network' -- fed run --deadline 2
 expect 2 'unknown split "even"' -- fed run --split even
 expect 2 '--data generate: spec column' -- fed run --data 'generate:logistic(x=1)'

@@ -113,6 +113,15 @@ TEST(PlanRuns, MethodsAndCodecs_EveryPairThatFitsWithEverySeed) {
   EXPECT_THAT(plan->refused[0], AllOf(HasSubstr("scallion(alpha=0.1) + topk(ratio=0.2)"), HasSubstr("unbiased")));
 }
 
+TEST(PlanRuns, SamePairTwice_RunsOnceAndSameSeedTwiceIsRefused) {
+  const std::string methods[] = {"fedavg", "fedavg + identity"};
+  const std::string codecs[] = {"identity", "identity"};
+  const uint64_t seeds[] = {3, 1, 3};
+  EXPECT_THAT(PlanRuns(Small(), methods, codecs, std::span(seeds).first(2), Tensors())->runs, SizeIs(2));
+  EXPECT_THAT(PlanRuns(Small(), methods, codecs, seeds, Tensors()),
+              HasStatus(absl::StatusCode::kInvalidArgument, HasSubstr("--seeds: 3 is there twice")));
+}
+
 TEST(PlanRuns, WhatCannotRun_IsAnError) {
   const auto plan = [](const std::string& method, const std::string& codec) {
     const uint64_t seeds[] = {1};

@@ -48,12 +48,19 @@ struct Pair {
 
 std::vector<Pair> PairsOf(std::span<const std::string> methods, std::span<const std::string> codecs) {
   std::vector<Pair> pairs;
-  for (const std::string& method : methods) {
-    if (const size_t plus = PlusOf(method); plus != std::string::npos) {
-      pairs.push_back({Trimmed(method.substr(0, plus)), Trimmed(method.substr(plus + 1)), true});
+  const auto add = [&](std::string_view method, std::string_view codec, bool own_codec) {
+    Pair pair{Trimmed(method), Trimmed(codec), own_codec};
+    for (const Pair& other : pairs) {
+      if (other.method == pair.method && other.codec == pair.codec) return;
+    }
+    pairs.push_back(std::move(pair));
+  };
+  for (const std::string_view method : methods) {
+    if (const size_t plus = PlusOf(method); plus != std::string_view::npos) {
+      add(method.substr(0, plus), method.substr(plus + 1), true);
       continue;
     }
-    for (const std::string& codec : codecs) pairs.push_back({Trimmed(method), Trimmed(codec)});
+    for (const std::string& codec : codecs) add(method, codec, false);
   }
   return pairs;
 }
@@ -100,6 +107,11 @@ absl::StatusOr<RunPlan> PlanRuns(const RunDescription& base, std::span<const std
                                  std::span<const Parameter> parameters) {
   RunPlan plan;
   if (seeds.empty()) return absl::InvalidArgumentError("--seeds: at least one is needed");
+  for (size_t i = 0; i < seeds.size(); ++i) {
+    if (std::find(seeds.begin(), seeds.begin() + i, seeds[i]) != seeds.begin() + i) {
+      return absl::InvalidArgumentError(fmt::format("--seeds: {} is there twice", seeds[i]));
+    }
+  }
   size_t number = 0;
   for (const Pair& pair : PairsOf(methods, codecs)) {
     if (const absl::Status status = CheckPair(pair, base, parameters); !status.ok()) {

@@ -45,7 +45,7 @@ struct RunPlan {
 
 // methods: each "scallion(alpha=0.1)", to go with each of `codecs`, or with a codec of its own after a plus,
 // "scafcom(beta=0.2)+topk(ratio=0.01)". Pairs that do not fit go to `refused`, but where a method names its codec, or
-// nothing is left, that is InvalidArgument.
+// nothing is left, that is InvalidArgument. A pair that is there twice is run once; a seed that is, is refused.
 absl::StatusOr<RunPlan> PlanRuns(const RunDescription& base, std::span<const std::string> methods,
                                  std::span<const std::string> codecs, std::span<const uint64_t> seeds,
                                  std::span<const Parameter> parameters);

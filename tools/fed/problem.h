@@ -14,17 +14,16 @@
 
 namespace laconic::tools {
 
-// "logistic" from weights 0, "logistic(start=random)", "mlp(hidden=128)", "mlp(hidden=256x128)", "cnn(channels=16x32, hidden=128)", "transformer(width=128,
-// blocks=2, heads=4)". InvalidArgument with column.
+// "logistic" from weights 0, "logistic(start=random)", "mlp(hidden=128)", "mlp(hidden=256x128)", "cnn(channels=16x32,
+// hidden=128)", "transformer(width=128, blocks=2, heads=4)". InvalidArgument with column.
 absl::StatusOr<nn::ModelOptions> ParseModelSpec(std::string_view text);
 
 // What all runs on the same data share. Immutable; thread-safe.
 class FederatedProblem {
  public:
   // Looks at data, normalize, model, split, data-seed and clients. Where data is a folder of `laconic fed split`, only
-  // that client's samples are there, of the folder "test" nobody's; for testing those of the folder "test" beside it, if
-  // any.
-  // Errors: those of the data, the split and the model, with the option's name.
+  // that client's samples are there, of the folder "test" nobody's; for testing those of the folder "test" beside it,
+  // if any. Errors: those of the data, the split and the model, with the option's name.
   static absl::StatusOr<std::unique_ptr<FederatedProblem>> Load(const RunDescription& description);
 
   const nn::ClientData& clients() const { return *clients_; }

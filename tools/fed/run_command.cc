@@ -69,6 +69,10 @@ absl::StatusOr<Answer> Run(const Flags& flags, const std::string& command_line, 
     return absl::InvalidArgumentError("-o is needed with several ranks, which must agree on the folder");
   }
   LACONIC_ASSIGN_OR_RETURN(const std::unique_ptr<FederatedProblem> problem, FederatedProblem::Load(flags.base));
+  if (flags.target < 0 || (problem->has_classes() && flags.target > 1)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--target {}: must be an accuracy in (0, 1], or 0 to choose one", flags.target));
+  }
   LACONIC_ASSIGN_OR_RETURN(RunPlan plan, PlanFrom(flags, problem->parameters()));
   if (speaks) {
     for (const std::string& why : plan.refused) fmt::print("left out: {}\n", why);
@@ -162,7 +166,9 @@ Command AddFedRun(CLI::App& fed, const std::string& command_line) {
       ->capture_default_str()
       ->take_last()
       ->group(kOutput);
-  run->add_option("--target", flags->target, "Test accuracy that bytes and seconds are counted to [what all reach]")
+  run->add_option("--target", flags->target,
+                  "Test accuracy (0.83; where there are no classes, test loss) that bytes and seconds are counted to "
+                  "[what all reach]")
       ->group(kOutput);
   run->add_option("--config", flags->config,
                   "A TOML file of these options (rounds = 500); the command line counts first")
