@@ -7,7 +7,7 @@
 
 namespace laconic {
 
-// Floyd's algorithm (Bentley and Floyd 1987): S draws, whatever N is.
+// Floyd's algorithm (Bentley and Floyd 1987): S draws.
 std::vector<uint32_t> SampleClients(uint64_t seed, uint64_t round, uint32_t clients, uint32_t sampled) {
   std::vector<uint32_t> chosen;
   chosen.reserve(sampled);
@@ -17,16 +17,14 @@ std::vector<uint32_t> SampleClients(uint64_t seed, uint64_t round, uint32_t clie
     return chosen;
   }
   const CounterRng rng(internal::DrawKey(internal::Draw::kSampling, seed, round));
+  std::vector<bool> taken(clients);
   for (uint32_t i = 0; i < sampled; ++i) {
-    const uint32_t last = clients - sampled + i;
+    const uint32_t last = clients - sampled + i;  // larger than all before
     const uint32_t drawn = rng.Below(i, last + 1);
-    auto place = std::lower_bound(chosen.begin(), chosen.end(), drawn);
-    if (place != chosen.end() && *place == drawn) {
-      chosen.push_back(last);  // larger than all before
-    } else {
-      chosen.insert(place, drawn);
-    }
+    chosen.push_back(taken[drawn] ? last : drawn);
+    taken[chosen.back()] = true;
   }
+  std::sort(chosen.begin(), chosen.end());
   return chosen;
 }
 
