@@ -55,8 +55,10 @@ class Relu final : public Layer {
   }
 
   void Backward(const BackwardCall& call, ReadyFunction) override {
-    for (size_t i = 0; i < call.in_gradient.size(); ++i)
-      call.in_gradient[i] = call.in[i] > 0 ? call.out_gradient[i] : 0;
+    for (size_t i = 0; i < call.in_gradient.size(); ++i) {
+      const float gradient = call.out_gradient[i];  // read in any case, so that the loop has no branch
+      call.in_gradient[i] = call.in[i] > 0 ? gradient : 0;
+    }
   }
 };
 
