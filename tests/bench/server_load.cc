@@ -63,14 +63,15 @@ absl::Status TakePart(const Options& options, uint32_t number, absl::Time stop, 
   LACONIC_RETURN_IF_ERROR(client->Register().status());
   std::vector<std::byte> broadcast;
   std::vector<std::byte> update = SumWork::Update(1, options.kib << 10);
-  for (uint64_t from_round = 0; absl::Now() < stop;) {
+  for (uint64_t from_round = 0, known = 0; absl::Now() < stop;) {
     const auto task = client->NextTask(from_round, stop - absl::Now());
     if (absl::IsDeadlineExceeded(task.status()) && absl::Now() >= stop) break;  // the others have stopped
     LACONIC_RETURN_IF_ERROR(task.status());
     if (task->kind == Task::Kind::kFinished) break;
     const absl::Time begin = absl::Now();
-    LACONIC_ASSIGN_OR_RETURN(const bool is_open, client->Pull(task->round, 0, broadcast));
+    LACONIC_ASSIGN_OR_RETURN(const bool is_open, client->Pull(task->round, known, broadcast));
     if (!is_open) continue;
+    known = task->round + 1;
     LACONIC_RETURN_IF_ERROR(client->Push(task->round, update).status());
     trips_ms.push_back(absl::ToDoubleMilliseconds(absl::Now() - begin));
     from_round = task->round + 1;

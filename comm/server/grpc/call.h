@@ -41,6 +41,13 @@ inline absl::StatusOr<std::optional<uint32_t>> CertifiedClient(const ServiceCore
   return client;
 }
 
+// Of a method that takes its request as bytes. False: they are not a Request.
+template <typename Request>
+bool Parse(const grpc::ByteBuffer& bytes, Request* request) {
+  grpc::ByteBuffer taken(bytes);
+  return grpc::SerializationTraits<Request>::Deserialize(&taken, request).ok();
+}
+
 inline Caller CallerOf(const v1::Caller& caller) {
   return {.run = caller.run(), .client = caller.client(), .incarnation = caller.incarnation()};
 }

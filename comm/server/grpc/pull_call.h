@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,36 +19,46 @@
 
 namespace laconic::internal {
 
-// One serialised PullPiece each.
+// A broadcast once in memory, whoever gets it: messages refer to it.
 struct PreparedBroadcast {
-  std::vector<grpc::ByteBuffer> pieces;
-  uint64_t total_bytes = 0;
+  grpc::Slice bytes;
+  std::vector<grpc::ByteBuffer> pieces;  // a serialised PullPiece each
 };
 
-inline grpc::ByteBuffer Serialised(const v1::PullPiece& piece) {
-  const grpc::Slice slice(piece.SerializeAsString());
-  return grpc::ByteBuffer(&slice, 1);
+// `message`, serialised, with field number `field` of type bytes behind it: a protobuf message is the sum of its
+// fields.
+inline grpc::ByteBuffer WithBytesField(const google::protobuf::MessageLite& message, uint32_t field,
+                                       const grpc::Slice& bytes) {
+  std::string head = message.SerializeAsString();
+  const auto append_varint = [&head](uint64_t value) {
+    for (; value >= 0x80; value >>= 7) head.push_back(static_cast<char>(value | 0x80));
+    head.push_back(static_cast<char>(value));
+  };
+  append_varint(field << 3 | 2);  // wire type 2: length-delimited
+  append_varint(bytes.size());
+  const grpc::Slice slices[] = {grpc::Slice(head), bytes};
+  return grpc::ByteBuffer(slices, 2);
 }
 
 inline PreparedBroadcast Prepared(std::span<const std::byte> bytes) {
-  PreparedBroadcast prepared;
-  prepared.total_bytes = bytes.size();
+  PreparedBroadcast prepared = {.bytes = grpc::Slice(bytes.data(), bytes.size()), .pieces = {}};
   v1::PullPiece piece;
   piece.set_total_bytes(bytes.size());
+  size_t begin = 0;
   do {
-    const auto part = bytes.first(std::min(bytes.size(), kMaxPieceBytes));
-    piece.set_data(part.data(), part.size());
-    prepared.pieces.push_back(Serialised(piece));
-    bytes = bytes.subspan(part.size());
-  } while (!bytes.empty());
+    const size_t end = std::min(bytes.size(), begin + kMaxPieceBytes);
+    prepared.pieces.push_back(WithBytesField(piece, v1::PullPiece::kDataFieldNumber, prepared.bytes.sub(begin, end)));
+    begin = end;
+  } while (begin < bytes.size());
   return prepared;
 }
 
 inline PreparedBroadcast LatePiece() {
   v1::PullPiece piece;
   piece.set_late(true);
+  const grpc::Slice slice(piece.SerializeAsString());
   PreparedBroadcast prepared;
-  prepared.pieces.push_back(Serialised(piece));
+  prepared.pieces.emplace_back(&slice, 1);
   return prepared;
 }
 
@@ -57,8 +68,7 @@ class PullCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Trans
       : core_(core), context_(context) {
     core_->Add(this);
     v1::PullRequest parsed;
-    grpc::ByteBuffer bytes(*request);  // parsing takes it
-    if (!grpc::SerializationTraits<v1::PullRequest>::Deserialize(&bytes, &parsed).ok()) {
+    if (!Parse(*request, &parsed)) {
       End(absl::InvalidArgumentError("not a PullRequest"));
       return;
     }
@@ -92,7 +102,7 @@ class PullCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Trans
   void EndIfSlow(absl::Time now) override {
     if (!begun_.load(std::memory_order_acquire)) return;
     const uint64_t written_bytes = uint64_t{written_.load()} * kMaxPieceBytes;
-    if (now <= core_->SlowAfter(begin_, broadcast_->total_bytes, written_bytes)) return;
+    if (now <= core_->SlowAfter(begin_, broadcast_->bytes.size(), written_bytes)) return;
     if (!slow_.exchange(true)) ++core_->metrics().ended_transfers;
     context_->TryCancel();
   }

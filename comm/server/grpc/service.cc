@@ -42,12 +42,17 @@ grpc::ServerUnaryReactor* AnswerOnce(ServiceCore* core, Method method, grpc::Cal
   return reactor;
 }
 
+// Asks for work until there is some. The reply is put together from bytes, so that a broadcast in it is not copied.
 class NextTaskCall : public grpc::ServerUnaryReactor, public WaitingCall {
  public:
-  NextTaskCall(ServiceCore* core, grpc::CallbackServerContext* context, const v1::NextTaskRequest* request,
-               v1::NextTaskReply* reply)
-      : core_(core), context_(context), request_(request), reply_(reply) {
-    if (const absl::Status entered = ticket_.Enter(core, context, request->caller().client()); !entered.ok()) {
+  NextTaskCall(ServiceCore* core, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+               grpc::ByteBuffer* reply)
+      : core_(core), context_(context), reply_(reply) {
+    if (!Parse(*request, &request_)) {
+      End(absl::InvalidArgumentError("not a NextTaskRequest"));
+      return;
+    }
+    if (const absl::Status entered = ticket_.Enter(core, context, request_.caller().client()); !entered.ok()) {
       End(entered);
       return;
     }
@@ -64,22 +69,28 @@ class NextTaskCall : public grpc::ServerUnaryReactor, public WaitingCall {
     };
     if (context_->IsCancelled()) return end(absl::CancelledError("the client has gone"));
     if (last) return end(absl::UnavailableError("the server is about to go"));
-    const absl::StatusOr<Task> task = machine.NextTask(CallerOf(request_->caller()), request_->from_round(), now);
+    const absl::StatusOr<Task> task = machine.NextTask(CallerOf(request_.caller()), request_.from_round(), now);
     if (!task.ok()) return end(task.status());
-    reply_->set_round(task->round);
+    v1::NextTaskReply reply;
+    reply.set_round(task->round);
+    std::shared_ptr<const PreparedBroadcast> broadcast;
     switch (task->kind) {
       case Task::Kind::kWork:
-        reply_->set_kind(v1::NextTaskReply::WORK);
-        reply_->set_time_left_ms(std::max<int64_t>(0, absl::ToInt64Milliseconds(task->until - now)));
+        reply.set_kind(v1::NextTaskReply::WORK);
+        reply.set_time_left_ms(std::max<int64_t>(0, absl::ToInt64Milliseconds(task->until - now)));
+        broadcast = Broadcast(machine, task->round, now);
         break;
       case Task::Kind::kFinished:
-        reply_->set_kind(v1::NextTaskReply::FINISHED);
+        reply.set_kind(v1::NextTaskReply::FINISHED);
         break;
       case Task::Kind::kWait:
         if (now < give_up_) return std::min(give_up_, std::max(task->until, now + kShortestWait));
-        reply_->set_kind(v1::NextTaskReply::WAIT);
+        reply.set_kind(v1::NextTaskReply::WAIT);
     }
-    return end(core_->LosesReply(Method::kNextTask, request_->caller().client()) ? LostReply() : absl::OkStatus());
+    reply.set_has_broadcast(broadcast != nullptr);
+    *reply_ = WithBytesField(reply, v1::NextTaskReply::kBroadcastFieldNumber,
+                             broadcast == nullptr ? grpc::Slice() : broadcast->bytes);
+    return end(core_->LosesReply(Method::kNextTask, request_.caller().client()) ? LostReply() : absl::OkStatus());
   }
 
   void OnDone() override { delete this; }
@@ -90,10 +101,19 @@ class NextTaskCall : public grpc::ServerUnaryReactor, public WaitingCall {
 
   ServiceCore* core_;
   grpc::CallbackServerContext* context_;
-  const v1::NextTaskRequest* request_;
-  v1::NextTaskReply* reply_;
+  grpc::ByteBuffer* reply_;
+  v1::NextTaskRequest request_;
   Ticket ticket_;
   absl::Time give_up_;
+
+  // What may come with the task; nothing if Pull has to tell.
+  std::shared_ptr<const PreparedBroadcast> Broadcast(RoundMachine& machine, uint64_t round, absl::Time now) {
+    if (!request_.wants_broadcast() || request_.known() > round) return nullptr;
+    const absl::StatusOr<Pulled> pulled = machine.Pull(CallerOf(request_.caller()), round, request_.known(), now);
+    if (!pulled.ok() || pulled->late || pulled->bytes.size() > kMaxPieceBytes) return nullptr;
+    core_->metrics().sent_bytes += pulled->bytes.size();
+    return core_->Prepare(round, request_.known(), pulled->bytes);
+  }
 
   void End(const absl::Status& status) {
     core_->metrics().Count(Method::kNextTask, status.code());
@@ -102,7 +122,7 @@ class NextTaskCall : public grpc::ServerUnaryReactor, public WaitingCall {
 };
 
 using Callbacks = v1::ParameterServer::WithCallbackMethod_Register<
-    v1::ParameterServer::WithCallbackMethod_NextTask<v1::ParameterServer::WithRawCallbackMethod_Pull<
+    v1::ParameterServer::WithRawCallbackMethod_NextTask<v1::ParameterServer::WithRawCallbackMethod_Pull<
         v1::ParameterServer::WithCallbackMethod_Push<v1::ParameterServer::WithCallbackMethod_Heartbeat<
             v1::ParameterServer::WithCallbackMethod_Status<v1::ParameterServer::Service>>>>>>;
 
@@ -131,8 +151,8 @@ class Service : public Callbacks {
                       });
   }
 
-  grpc::ServerUnaryReactor* NextTask(grpc::CallbackServerContext* context, const v1::NextTaskRequest* request,
-                                     v1::NextTaskReply* reply) override {
+  grpc::ServerUnaryReactor* NextTask(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* reply) override {
     return new NextTaskCall(core_, context, request, reply);
   }
 
