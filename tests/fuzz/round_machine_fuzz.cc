@@ -70,10 +70,21 @@ class Sequence {
     Require(machine_->accepted() == accepted || machine_->finished(), "so is what the open round has accepted");
   }
 
+  // Mostly somebody who may ask, else anybody.
   Caller NextCaller() {
     const uint8_t who = in_.Get<uint8_t>();
-    return {
-        .run = who >= 250 ? 2u : 1u, .client = who % (options_.run.clients + 1), .incarnation = uint64_t{who} / 8 % 4};
+    Caller caller = {
+        .run = who >= 250 ? 2u : 1u, .client = who % (options_.run.clients + 1), .incarnation = who / 8u % 4};
+    const auto known = disk_.incarnations.find(caller.client);
+    if (who < 180 && known != disk_.incarnations.end()) caller.incarnation = known->second;
+    return caller;
+  }
+
+  // Mostly the open round or the one before it, else any.
+  uint64_t NextRound() {
+    const uint8_t which = in_.Get<uint8_t>();
+    if (which < 160) return machine_->open_round();
+    return which < 200 ? machine_->open_round() - 1 : which % 8;
   }
 
   std::vector<std::byte> NextUpdate(uint32_t client, uint64_t round) {
@@ -87,14 +98,14 @@ class Sequence {
     switch (in_.Get<uint8_t>() % 12) {
       case 0:
       case 1:
-        machine_->Register(NextCaller(), now_).IgnoreError();
+        Register();
         break;
       case 2:
         machine_->NextTask(NextCaller(), in_.Get<uint8_t>() % 8, now_).IgnoreError();
         break;
       case 3: {
         const Caller caller = NextCaller();
-        const uint64_t round = in_.Get<uint8_t>() % 8;
+        const uint64_t round = NextRound();
         machine_->Pull(caller, round, in_.Get<uint8_t>() % 8, now_).IgnoreError();
         break;
       }
@@ -130,19 +141,26 @@ class Sequence {
     machine_->Tick(now_);
   }
 
+  void Register() {
+    const uint8_t who = in_.Get<uint8_t>();
+    machine_->Register({.run = 1, .client = who % (options_.run.clients + 1), .incarnation = 1u + who / 64}, now_)
+        .IgnoreError();
+  }
+
   struct Upload {
+    Caller caller;
     uint64_t reservation = 0, round = 0;
     std::vector<std::byte> bytes;
   };
 
   void AdmitOne() {
     const Caller caller = NextCaller();
-    const uint64_t round = in_.Get<uint8_t>() % 8;
+    const uint64_t round = NextRound();
     std::vector<std::byte> bytes = NextUpdate(caller.client, round);
     const auto admission = machine_->Admit(caller, round, bytes.size(), Hash64(bytes), now_);
     if (!admission.ok()) return;
     if (admission->kind == Admission::Kind::kSend)
-      uploads_.push_back({admission->reservation, round, std::move(bytes)});
+      uploads_.push_back({caller, admission->reservation, round, std::move(bytes)});
     if (admission->kind == Admission::Kind::kAlreadyAccepted) Accepted(round, caller.client);
     if (admission->kind == Admission::Kind::kLate) late_.insert({round, caller.client});
   }
@@ -152,8 +170,9 @@ class Sequence {
     std::vector<uint64_t> rounds;
     const size_t count = 1 + in_.Get<uint8_t>() % 3;
     for (size_t i = 0; i < count && !uploads_.empty(); ++i) {
-      const Upload& upload = uploads_[in_.Get<uint8_t>() % uploads_.size()];
-      requests.push_back({NextCaller(), upload.reservation, upload.bytes});
+      const uint8_t which = in_.Get<uint8_t>();  // mostly one of the last, by who admitted it
+      const Upload& upload = uploads_[uploads_.size() - 1 - which / 2 % 16 % uploads_.size()];
+      requests.push_back({which % 2 == 0 ? upload.caller : NextCaller(), upload.reservation, upload.bytes});
       rounds.push_back(upload.round);
     }
     const auto outcomes = machine_->PushMany(requests, now_);
