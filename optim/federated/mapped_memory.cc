@@ -68,6 +68,8 @@ absl::StatusOr<MappedMemory> MappedMemory::File(const FileDescriptor& file, size
   if (bytes == 0) return MappedMemory();
   if (ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) return SystemError("client file", errno);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  // Clients come in no order: what lies around the one that is looked at would be read, or filled with zeros, in vain.
+  if (memory != MAP_FAILED) madvise(memory, bytes, MADV_RANDOM);
   if (memory == MAP_FAILED) return SystemError(fmt::format("client file of {} bytes", bytes), errno);
   return MappedMemory({static_cast<std::byte*>(memory), bytes});
 }

@@ -1,4 +1,5 @@
 // `laconic fed run`, `rerun` and `resume`.
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -101,6 +102,11 @@ absl::StatusOr<Answer> Run(const Flags& flags, const std::string& command_line, 
   LACONIC_RETURN_IF_ERROR(AgreeOnStatus(comm, speaks ? folder.status() : absl::OkStatus()));
   if (!speaks) folder = FedFolder::Open(path);
   LACONIC_RETURN_IF_ERROR(AgreeOnStatus(comm, folder.status()));
+  if (speaks) {
+    fmt::print("{} runs of {} rounds into {} (after an interruption: laconic fed resume {})\n",
+               folder->config().runs.size(), flags.base.rounds, path, path);
+    std::fflush(stdout);
+  }
   LACONIC_RETURN_IF_ERROR(ExecuteRuns(*folder, *problem, {.progress = flags.progress}, comm));
   return Answer::kYes;
 }
