@@ -21,7 +21,7 @@ namespace {
 #define LACONIC_TEST_HAS_FEATURE(x) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || LACONIC_TEST_HAS_FEATURE(address_sanitizer)
-constexpr uint64_t kSchedules = 2'000;
+constexpr uint64_t kSchedules = 600;
 #else
 constexpr uint64_t kSchedules = 15'000;
 #endif
