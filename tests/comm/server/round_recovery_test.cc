@@ -59,7 +59,7 @@ TEST_F(RoundMachineTest, RestartAfterTheLastUpdate_ClosesAtOnce) {
   EXPECT_EQ(work_.model_, "0[0a]");
 }
 
-// Found by the simulation, seed 561.
+// Found by the simulation.
 TEST_F(RoundMachineTest, RestartOfAFinishedRun_StillTellsWhatBecameOfTheLastRound) {
   rounds_ = 1;
   Start(2);

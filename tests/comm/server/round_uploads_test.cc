@@ -64,7 +64,7 @@ TEST_F(RoundMachineTest, UpdateThatFailsItsCheck_IsRefusedForGoodAndNotWaitedFor
   EXPECT_EQ(work_.model_, "0[0a]");
 }
 
-// Found by the simulation, seed 2: who did not hear the refusal asks again, and must not take it for another matter.
+// Found by the simulation: who did not hear the refusal asks again, and must not take it for another matter.
 TEST_F(RoundMachineTest, RefusedUpdateSentAgain_IsRefusedTheSameWay) {
   Start(2);
   RegisterAll();

@@ -90,6 +90,7 @@ void SimulatedClient::Pull(uint64_t round) {
     mine_.pending = {round, update, Hash64(update.Bytes())};
     attempt_ = 0;
     SaveToDisk();  // a crash from here on is settled by Register
+    call_(Make(Request::Kind::kHeartbeat), [](const Reply&) {});
     // Local steps take a while.
     Later(static_cast<int64_t>(world_->chance.Between(1, 80)), &SimulatedClient::Admit);
   });
