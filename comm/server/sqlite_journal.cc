@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 
 #include "comm/server/sqlite.h"
 #include "comm/server/sqlite_schema.h"
+#include "laconic/base/file_lock.h"
 #include "laconic/base/hash.h"
 #include "laconic/base/status.h"
 
@@ -53,32 +53,6 @@ absl::StatusOr<Statements> PrepareAll(SqliteDatabase& database) {
   return Statements{std::move(register_client), std::move(accept), std::move(close_round), std::move(set_metric),
                     std::move(forget_payloads)};
 }
-
-// Holds "<path>-lock" as long as it lives, so that no second server writes the same log.
-class FileLock {
- public:
-  static absl::StatusOr<FileLock> Take(const std::string& path) {
-    const std::string lock = path + "-lock";
-    const int descriptor = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
-    if (descriptor < 0) {
-      return absl::PermissionDeniedError(fmt::format("open {}: {}", lock, std::generic_category().message(errno)));
-    }
-    if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-      close(descriptor);
-      return absl::FailedPreconditionError(fmt::format("{}: another server has this journal open", path));
-    }
-    return FileLock(descriptor);
-  }
-  FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-
- private:
-  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_;
-};
 
 class SqliteJournal : public RoundJournal {
  public:
@@ -186,7 +160,7 @@ absl::StatusOr<std::unique_ptr<RoundJournal>> MakeSqliteJournal(const SqliteJour
   SqliteJournalOptions absolute = options;
   // Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
   absolute.path = std::filesystem::absolute(options.path).string();
-  LACONIC_ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(absolute.path));
+  LACONIC_ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(absolute.path + "-lock"));
   LACONIC_RETURN_IF_ERROR(PrepareFile(absolute.path));
   LACONIC_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDatabase> database,
                            SqliteDatabase::Open(absolute.path, options.patience));

@@ -40,6 +40,8 @@ absl::StatusOr<ClientState> ClientState::Open(const Options& options, const std:
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
   if (error) return absl::NotFoundError(fmt::format("{}: {}", options.folder, error.message()));
+  LACONIC_ASSIGN_OR_RETURN(state.lock_,
+                           FileLock::Take(fmt::format("{}/client-{}.lock", options.folder, options.client)));
 
   LACONIC_ASSIGN_OR_RETURN(std::optional<Stored> stored, state.Read(state.path_));
   LACONIC_ASSIGN_OR_RETURN(std::optional<Stored> pending, state.Read(state.pending_path_));

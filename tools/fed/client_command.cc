@@ -90,8 +90,8 @@ class ClientRun {
                                             [this](auto vectors) { worker_->Commit(vectors); }));
     const absl::StatusOr<PushOutcome> outcome = server_->Push(round, update.bytes);
     if (!outcome.ok()) {
-      // What the server did not answer in time it may have taken: the next start of this client asks it.
-      if (!IsRetriable(outcome.status())) LACONIC_RETURN_IF_ERROR(state_->Drop());
+      // Unless the update itself was refused, the server may have taken it: the next start of this client asks it.
+      if (absl::IsInvalidArgument(outcome.status())) LACONIC_RETURN_IF_ERROR(state_->Drop());
       return outcome.status();
     }
     const bool counts = *outcome != PushOutcome::kLate;

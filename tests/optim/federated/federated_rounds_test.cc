@@ -216,13 +216,18 @@ TEST(FederatedRounds, WorkersThatDoNotWait_UpdatesForEarlierRoundsCount) {
 TEST(ClientState, FolderThatIsNotTheOneItWrote_FailedPrecondition) {
   TemporaryFolder folder;
   const ClientState::Options options{.folder = folder.path(), .run = 7, .client = 3, .vectors = 2, .elements = 4};
-  LACONIC_ASSERT_OK_AND_ASSIGN(auto state, ClientState::Open(options, std::nullopt));
   const ClientState::Taken first{.round = 5, .digest = 55}, second{.round = 8, .digest = 88};
-  ASSERT_THAT(state.Prepare(first, [](auto vectors) { vectors[1][2] = 6; }), IsOk());
-  ASSERT_THAT(state.Keep(), IsOk());
-
-  LACONIC_ASSERT_OK_AND_ASSIGN(const auto again, ClientState::Open(options, first));
-  EXPECT_THAT(again.vectors()[1], testing::ElementsAre(0, 0, 6, 0));
+  {
+    LACONIC_ASSERT_OK_AND_ASSIGN(auto state, ClientState::Open(options, std::nullopt));
+    ASSERT_THAT(state.Prepare(first, [](auto vectors) { vectors[1][2] = 6; }), IsOk());
+    ASSERT_THAT(state.Keep(), IsOk());
+    EXPECT_THAT(ClientState::Open(options, first),
+                HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("held by another process")));
+  }
+  {
+    LACONIC_ASSERT_OK_AND_ASSIGN(const auto again, ClientState::Open(options, first));
+    EXPECT_THAT(again.vectors()[1], testing::ElementsAre(0, 0, 6, 0));
+  }
   for (const std::optional<ClientState::Taken>& taken : {std::optional(second), std::optional<ClientState::Taken>()}) {
     EXPECT_THAT(ClientState::Open(options, taken),
                 HasStatus(absl::StatusCode::kFailedPrecondition, HasSubstr("what round 5's update")));
@@ -242,12 +247,13 @@ TEST(ClientState, CrashBetweenPushAndAnswer_TheServerDecides) {
   for (const bool was_taken : {true, false}) {
     TemporaryFolder folder;
     const ClientState::Options options{.folder = folder.path(), .run = 7, .client = 3, .vectors = 1, .elements = 1};
-    LACONIC_ASSERT_OK_AND_ASSIGN(auto state, ClientState::Open(options, std::nullopt));
-    ASSERT_THAT(state.Prepare(first, [](auto vectors) { vectors[0][0] = 1; }), IsOk());
-    ASSERT_THAT(state.Keep(), IsOk());
-    ASSERT_THAT(state.Prepare(second, [](auto vectors) { vectors[0][0] = 2; }), IsOk());
-    EXPECT_EQ(state.vectors()[0][0], 1);
-
+    {
+      LACONIC_ASSERT_OK_AND_ASSIGN(auto state, ClientState::Open(options, std::nullopt));
+      ASSERT_THAT(state.Prepare(first, [](auto vectors) { vectors[0][0] = 1; }), IsOk());
+      ASSERT_THAT(state.Keep(), IsOk());
+      ASSERT_THAT(state.Prepare(second, [](auto vectors) { vectors[0][0] = 2; }), IsOk());
+      EXPECT_EQ(state.vectors()[0][0], 1);
+    }
     LACONIC_ASSERT_OK_AND_ASSIGN(const auto after, ClientState::Open(options, was_taken ? second : first));
     EXPECT_EQ(after.vectors()[0][0], was_taken ? 2 : 1);
   }

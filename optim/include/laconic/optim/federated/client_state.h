@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "laconic/base/file_lock.h"
 
 namespace laconic {
 
@@ -20,8 +21,9 @@ namespace laconic {
 //
 //   <folder>/client-<i>.safetensors          the vectors, and of which round's update they are what it left
 //   <folder>/client-<i>.pending.safetensors  the same of an update that is on its way
+//   <folder>/client-<i>.lock                 held by the process whose it is
 //
-// One process at a time; one thread at a time. Writes are durable when they return. A method without vectors keeps
+// One thread at a time. Writes are durable when they return. A method without vectors keeps
 // nothing and writes nothing.
 class ClientState {
  public:
@@ -41,7 +43,8 @@ class ClientState {
 
   // Zeros where the server has taken nothing of this client yet.   taken: what it took last.
   // Errors: FailedPrecondition where the folder does not hold the vectors that belong to `taken` (another run's, older
-  // ones, none): the client's part in the server's state is then lost, and it must not go on as if it were new.
+  // ones, none): the client's part in the server's state is then lost, and it must not go on as if it were new; or
+  // where another process has it open.
   static absl::StatusOr<ClientState> Open(const Options& options, const std::optional<Taken>& taken);
 
   std::span<const std::span<float>> vectors() const { return views_; }
@@ -64,6 +67,7 @@ class ClientState {
 
   Options options_;
   std::string path_, pending_path_;
+  std::optional<FileLock> lock_;
   std::vector<float> values_, shadow_;  // all vectors, one after the other
   std::vector<std::span<float>> views_, shadow_views_;
 };
