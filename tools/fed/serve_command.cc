@@ -127,6 +127,7 @@ class ServedRun {
                                    .rounds = flags_.description.rounds},
                            .rules = flags_.rules};
     machine.rules.deadline = absl::Seconds(flags_.deadline_seconds);
+    machine.rules.max_update_bytes = model_->uplink().MaxBytes();
     machine.on_event = LogEvents(options.log);
     if (evaluated_ == 0) LACONIC_RETURN_IF_ERROR(Evaluate(0));
     LACONIC_ASSIGN_OR_RETURN(machine_,
