@@ -118,6 +118,7 @@ absl::StatusOr<Answer> Run(const ClientFlags& flags) {
   if (flags.insecure != flags.certificates.empty()) {
     return absl::InvalidArgumentError("either --certs, or --insecure on this machine");
   }
+  IgnoreLockOrder();
   LACONIC_RETURN_IF_ERROR(ClientRun(flags).Run());
   return Answer::kYes;
 }

@@ -211,6 +211,7 @@ absl::StatusOr<Answer> Run(ServeFlags& flags) {
     return absl::InvalidArgumentError(
         "--staleness is for workers that do not wait: give --enough too, 1 for asynchronous");
   }
+  IgnoreLockOrder();
   LACONIC_RETURN_IF_ERROR(ServedRun(flags).Run());
   return Answer::kYes;
 }
