@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
@@ -18,6 +20,16 @@ struct Command {
   CLI::App* app = nullptr;  // parsed() when this command was asked for
   std::function<absl::StatusOr<Answer>()> run;
 };
+
+// Runs the one of `commands` that was asked for: of a command that has commands of its own.
+inline std::function<absl::StatusOr<Answer>()> RunParsed(std::vector<Command> commands) {
+  return [commands = std::move(commands)]() -> absl::StatusOr<Answer> {
+    for (const Command& command : commands) {
+      if (command.app->parsed()) return command.run();
+    }
+    return absl::InternalError("no command was parsed, though one is required");
+  };
+}
 
 Command AddMethods(CLI::App& app);
 Command AddCodec(CLI::App& app);

@@ -17,13 +17,7 @@ Command AddBench(CLI::App& app, const std::string& command_line) {
                                          AddCollectiveBench(*bench, Pattern::kAllgather, command_line),
                                          AddCollectiveBench(*bench, Pattern::kPs, command_line),
                                          AddCodecBench(*bench, command_line)};
-  auto run = [commands]() -> absl::StatusOr<Answer> {
-    for (const Command& command : commands) {
-      if (command.app->parsed()) return command.run();
-    }
-    return absl::InternalError("no subcommand of bench was parsed");
-  };
-  return {bench, run};
+  return {bench, RunParsed(commands)};
 }
 
 }  // namespace laconic::tools

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
-
 #include "tools/command.h"
 
 namespace laconic::tools {

@@ -133,11 +133,13 @@ class ServedRun {
     LACONIC_ASSIGN_OR_RETURN(machine_,
                              RoundMachine::Create(std::move(machine), work_.get(), journal_.get(), absl::Now()));
     LACONIC_RETURN_IF_ERROR(Closed(model_->round()));
+    // Once the service has started, model and machine belong to its thread until the run has ended.
+    const uint64_t done = model_->round();
     LACONIC_ASSIGN_OR_RETURN(service_, ParameterServer::Start(machine_.get(), std::move(options)));
     fmt::print("serving run {} at port {}{}: {} of {} rounds done, {} clients, {} a round\n",
                HashText(machine_->options().run.id), service_->port(),
-               flags_.insecure ? " IN PLAIN TEXT, to this machine only" : "", model_->round(),
-               flags_.description.rounds, flags_.description.clients, flags_.description.sample);
+               flags_.insecure ? " IN PLAIN TEXT, to this machine only" : "", done, flags_.description.rounds,
+               flags_.description.clients, flags_.description.sample);
     std::fflush(stdout);
     return absl::OkStatus();
   }
